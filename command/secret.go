@@ -1,0 +1,35 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Secret is a string that marshals as itself and prints as "[redacted]", under every fmt verb and
+// under log/slog. Use [Secret.Reveal] where the value itself is needed.
+type Secret string
+
+// Reveal returns the value.
+func (s Secret) Reveal() string { return string(s) }
+
+// Format prints "[redacted]", or nothing for an empty secret.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// String is "[redacted]", or empty for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// LogValue is "[redacted]", or empty for an empty secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalJSON returns the value itself: this is what goes on the wire. To log a struct that holds
+// a Secret, log the struct and not its JSON.
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(string(s)) }
