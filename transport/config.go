@@ -1,0 +1,23 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+)
+
+// Config is what every client half can be opened with, so that one flag can select among them.
+type Config struct {
+	// URL of the controller: http://host:port, or https. Where it has no path, /api/v1 is meant.
+	URL string
+	// TLS is for https; nil is Go's default.
+	TLS *tls.Config
+	// Token is asked for a bearer token before each dial and each request. Nil sends none.
+	Token TokenSource
+	// Log gets what a Fallback decides. Nil is none.
+	Log *slog.Logger
+}
+
+// TokenSource returns a bearer token that is good now. It is safe for concurrent use, and keeps a
+// token as long as it is good: it may be called for every request.
+type TokenSource func(ctx context.Context) (string, error)

@@ -1,0 +1,178 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code says what kind of error a peer reports. Codes are the same on every transport.
+type Code string
+
+// The codes. Those of the first group end a link or a dial, those of the second refuse one ack or
+// one report and leave the link alive.
+const (
+	CodeUnavailable  Code = "unavailable"  // not now: stopping, overloaded; see RetryAfter
+	CodeMoved        Code = "moved"        // dial again at once: a better way is open
+	CodeReplaced     Code = "replaced"     // the same instance has dialled another link
+	CodeSuperseded   Code = "superseded"   // a newer instance of the VM took over; stop
+	CodeUnauthorized Code = "unauthorized" // no credentials, or bad or expired ones
+	CodeRevoked      Code = "revoked"      // credentials that will never be good again; stop
+	CodeForbidden    Code = "forbidden"    // good credentials, for something else
+	CodeProtocol     Code = "protocol"     // the peer broke the protocol, or speaks another version
+
+	CodeCommandCanceled   Code = "command_canceled"   // may not start: cancelled
+	CodeCommandExpired    Code = "command_expired"    // may not start: its time has passed
+	CodeCommandSuperseded Code = "command_superseded" // may not start: a later one took its place
+	CodeCommandDead       Code = "command_dead"       // may not start: given up
+	CodeUnknownCommand    Code = "unknown_command"    // there is no such command for this VM
+	CodeInvalid           Code = "invalid"            // malformed
+	CodeTooLarge          Code = "too_large"          // over a limit of size
+	CodeQueueFull         Code = "queue_full"         // over a limit of number
+	CodeKeyReused         Code = "key_reused"         // an idempotency key with another content
+	CodeInternal          Code = "internal"           // the peer failed: try again
+)
+
+// One sentinel per code, for errors.Is.
+var (
+	ErrUnavailable  = &Error{Code: CodeUnavailable}
+	ErrMoved        = &Error{Code: CodeMoved}
+	ErrReplaced     = &Error{Code: CodeReplaced}
+	ErrSuperseded   = &Error{Code: CodeSuperseded}
+	ErrUnauthorized = &Error{Code: CodeUnauthorized}
+	ErrRevoked      = &Error{Code: CodeRevoked}
+	ErrForbidden    = &Error{Code: CodeForbidden}
+	ErrProtocol     = &Error{Code: CodeProtocol}
+
+	ErrCommandCanceled   = &Error{Code: CodeCommandCanceled}
+	ErrCommandExpired    = &Error{Code: CodeCommandExpired}
+	ErrCommandSuperseded = &Error{Code: CodeCommandSuperseded}
+	ErrCommandDead       = &Error{Code: CodeCommandDead}
+	ErrUnknownCommand    = &Error{Code: CodeUnknownCommand}
+	ErrInvalid           = &Error{Code: CodeInvalid}
+	ErrTooLarge          = &Error{Code: CodeTooLarge}
+	ErrQueueFull         = &Error{Code: CodeQueueFull}
+	ErrKeyReused         = &Error{Code: CodeKeyReused}
+	ErrInternal          = &Error{Code: CodeInternal}
+)
+
+// ErrClosed is returned by the methods of a link after its own Close.
+var ErrClosed = errors.New("miglink: link closed")
+
+// Error is what a peer said, as opposed to what was inferred (a connection that broke, a deadline
+// that passed). It crosses every wire as it is.
+type Error struct {
+	Code    Code
+	Message string // for people; holds no secret
+
+	// RetryAfter is how long to wait at least before the next dial, where the peer said so.
+	RetryAfter time.Duration
+}
+
+// Errorf makes an Error with a message.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func (e *Error) Error() string {
+	s := "miglink: " + string(e.Code)
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	if e.RetryAfter > 0 {
+		s += fmt.Sprintf(" (retry after %s)", e.RetryAfter)
+	}
+	return s
+}
+
+// Is matches errors of the same code, so that errors.Is(err, ErrSuperseded) works.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// Terminal says whether dialling again is pointless: the controller told this agent to stop.
+func Terminal(err error) bool {
+	return errors.Is(err, ErrSuperseded) || errors.Is(err, ErrRevoked)
+}
+
+// Refused says whether err refuses what was sent and leaves the link alive.
+func Refused(err error) bool {
+	if errs := AckErrors(nil); errors.As(err, &errs) {
+		return true
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case CodeCommandCanceled, CodeCommandExpired, CodeCommandSuperseded, CodeCommandDead,
+		CodeUnknownCommand, CodeInvalid, CodeTooLarge, CodeQueueFull, CodeKeyReused, CodeInternal:
+		return true
+	}
+	return false
+}
+
+// RetryAfter is the wait that the peer's error in err's tree asks for, or 0.
+func RetryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// AckErrors is how Link.Ack reports that some acks were refused: one entry per ack, in the order of
+// the call, nil where it was recorded. At least one is not nil. errors.Is looks into the entries, so
+// a caller that sends a single ack can compare the error as it is.
+type AckErrors []error
+
+func (e AckErrors) Error() string {
+	refused := errors.Join(e...)
+	if refused == nil {
+		return "miglink: no ack refused"
+	}
+	return refused.Error()
+}
+
+// Unwrap returns the refusals.
+func (e AckErrors) Unwrap() []error {
+	var errs []error
+	for _, err := range e {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// Of returns the errors as Link.Ack does: nil where all entries are.
+func (e AckErrors) Of() error {
+	for _, err := range e {
+		if err != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// AckError picks what an error of Link.Ack says of the i-th ack of the call.
+func AckError(err error, i int) error {
+	if errs := AckErrors(nil); errors.As(err, &errs) {
+		if i < len(errs) {
+			return errs[i]
+		}
+		return nil
+	}
+	return err
+}
+
+// AsError turns any error into one that can cross a wire. What is not an *Error already becomes
+// CodeInternal, without its text: what goes wrong inside a controller is for its own log.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal}
+}

@@ -1,0 +1,27 @@
+package transport
+
+import "unicode/utf8"
+
+// MaxVM bounds the name of a VM, in bytes.
+const MaxVM = 128
+
+// ValidateVM returns an invalid error for a name that no VM can have: empty, longer than MaxVM, not
+// UTF-8, "." or "..", or with control characters.
+func ValidateVM(vm string) error {
+	switch {
+	case vm == "":
+		return Errorf(CodeInvalid, "vm_id is empty")
+	case len(vm) > MaxVM:
+		return Errorf(CodeInvalid, "vm_id has %d bytes, at most %d are allowed", len(vm), MaxVM)
+	case !utf8.ValidString(vm):
+		return Errorf(CodeInvalid, "vm_id is not UTF-8")
+	case vm == "." || vm == "..": // a path would lose them
+		return Errorf(CodeInvalid, "vm_id is %q", vm)
+	}
+	for _, r := range vm {
+		if r < 0x20 || r == 0x7f {
+			return Errorf(CodeInvalid, "vm_id holds a control character")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Factory opens client halves of one kind.
+type Factory struct {
+	Name string // what a configuration flag says: "ws"
+	Open func(Config) (Transport, error)
+}
+
+// Registry is the transports that a program links, the best first. A configuration flag selects from
+// it with Open.
+type Registry []Factory
+
+// Names are those of the registry, in order.
+func (r Registry) Names() []string {
+	names := make([]string, len(r))
+	for i, f := range r {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Open opens what spec says: a name ("ws"), names in order of preference ("ws,sse,longpoll", see
+// Fallback), "auto" for all in the registry's order, or one way down and another up ("sse+longpoll",
+// see Split).
+func (r Registry) Open(spec string, c Config) (Transport, error) {
+	if down, up, ok := strings.Cut(spec, "+"); ok {
+		d, err := r.open(down, c)
+		if err != nil {
+			return nil, err
+		}
+		u, err := r.open(up, c)
+		if err != nil {
+			return nil, err
+		}
+		return Split(d, u), nil
+	}
+	names := strings.Split(spec, ",")
+	if spec == "auto" {
+		names = r.Names()
+	}
+	if len(names) == 1 {
+		return r.open(names[0], c)
+	}
+	ways := make([]Way, len(names))
+	for i, name := range names {
+		t, err := r.open(name, c)
+		if err != nil {
+			return nil, err
+		}
+		ways[i] = Way{Name: strings.TrimSpace(name), Transport: t}
+	}
+	return NewFallback(FallbackOptions{Log: c.Log}, ways...), nil
+}
+
+func (r Registry) open(name string, c Config) (Transport, error) {
+	name = strings.TrimSpace(name)
+	i := slices.IndexFunc(r, func(f Factory) bool { return f.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("unknown transport %q: known are %s, a list of them, auto, and DOWN+UP", name, strings.Join(r.Names(), ", "))
+	}
+	t, err := r[i].Open(c)
+	if err != nil {
+		return nil, fmt.Errorf("transport %s: %w", name, err)
+	}
+	return t, nil
+}

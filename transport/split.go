@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+)
+
+// Split is a Transport whose commands come down one way and whose acks and events go up another.
+// The end of either ends the link.
+func Split(down, up Transport) Transport { return &split{down: down, up: up} }
+
+type split struct{ down, up Transport }
+
+func (s *split) Dial(ctx context.Context, hello Hello) (Link, error) {
+	uphello := hello
+	uphello.Uplink, uphello.After, uphello.Window = true, "", 0
+	up, err := s.up.Dial(ctx, uphello)
+	if err != nil {
+		return nil, fmt.Errorf("up: %w", err)
+	}
+	if hello.Uplink {
+		return up, nil
+	}
+	down, err := s.down.Dial(ctx, hello)
+	if err != nil {
+		up.Close()
+		return nil, fmt.Errorf("down: %w", err)
+	}
+	l := &splitLink{down: down, up: up, ended: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	go l.watchUp()
+	return l, nil
+}
+
+type splitLink struct {
+	down, up Link
+	ctx      context.Context // ends with the uplink; its cause says why
+	cancel   context.CancelCauseFunc
+	ended    chan struct{} // closed when watchUp has returned
+}
+
+// watchUp waits for the end of the uplink, which nothing else would tell while no ack is due.
+func (l *splitLink) watchUp() {
+	defer close(l.ended)
+	_, err := l.up.Receive(l.ctx)
+	l.cancel(fmt.Errorf("up: %w", err))
+}
+
+func (l *splitLink) Receive(ctx context.Context) ([]Delivery, error) {
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	page, err := l.down.Receive(both)
+	if err != nil && ctx.Err() == nil && l.ctx.Err() != nil {
+		err = context.Cause(l.ctx)
+	}
+	return page, err
+}
+
+func (l *splitLink) Ack(ctx context.Context, acks ...ack.Ack) error { return l.up.Ack(ctx, acks...) }
+
+func (l *splitLink) Report(ctx context.Context, events ...event.Event) error {
+	return l.up.Report(ctx, events...)
+}
+
+func (l *splitLink) Close() error {
+	l.cancel(ErrClosed)
+	err := errors.Join(l.down.Close(), l.up.Close())
+	<-l.ended
+	return err
+}

@@ -1,0 +1,130 @@
+// Package transport is what every way between a controller and an agent has in common.
+//
+// A [Link] is one VM's attachment to its controller: commands come down, acks and events go up.
+// A [Transport] dials Links. The controller itself is a Transport: in-process, zero hops. An
+// adapter (transport/ws, transport/sse, …) carries a Transport across a network: its server half
+// takes a Transport and its client half is one. So they compose, as http.Handler and
+// http.RoundTripper do: a relay is one adapter's server half in front of another's client half,
+// [Fallback] is a Transport made of several, and so is [Split].
+//
+// Reliability lives at the two ends, the controller and the agent, and never in between: an adapter
+// makes one attempt, never retries, buffers no more than the window, and starts no goroutine that
+// outlives its link. Where it cannot tell what became of something, it ends the link; the next Dial
+// resumes at the cursor.
+package transport
+
+import (
+	"context"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/event"
+)
+
+// Transport opens links to a controller. It is safe for concurrent use.
+type Transport interface {
+	// Dial makes one attempt to open a link and never retries. The context bounds the attempt, not
+	// the link. An error that the peer said is an *Error; any other is what was inferred.
+	Dial(ctx context.Context, hello Hello) (Link, error)
+}
+
+// Link is one attachment of one VM. All methods may be called at the same time, but Receive by one
+// goroutine at a time. An error from any method but a refusal by Ack or Report (see [Refused])
+// means that the link has ended, or is about to: close it and dial again.
+type Link interface {
+	// Receive blocks until commands are due and returns them in order, at least one. It never
+	// hands out more than the window agreed in Hello allows. Where ctx ends first, it returns
+	// ctx's error, nothing is lost and the link lives.
+	Receive(ctx context.Context) ([]Delivery, error)
+
+	// Ack returns nil once the controller has recorded every ack, and never before. Acks are
+	// idempotent: one whose fate is unknown is sent again, on this link or another. If some are
+	// refused, the others are recorded all the same and the error is an AckErrors.
+	Ack(ctx context.Context, acks ...ack.Ack) error
+
+	// Report sends events and heartbeats; nil means that the controller has taken them all. Without
+	// any it says that the VM is alive.
+	Report(ctx context.Context, events ...event.Event) error
+
+	// Close ends the link, unblocks every call and waits for the link's goroutines. It may be
+	// called more than once, and from several goroutines.
+	Close() error
+}
+
+// Hello is what an agent says when it dials.
+type Hello struct {
+	// VM is the identity; a server half binds it to the credentials.
+	VM string `json:"vm_id"`
+
+	// Instance is one per agent process. A newer instance of a VM fences an older one; an empty
+	// one, of an agent that knows no instances, takes over and is never fenced for good.
+	Instance string `json:"instance,omitempty"`
+
+	// After is the resume point: the Cursor of the last Delivery that arrived. What came after it
+	// is delivered again. Empty means everything unsettled.
+	After Cursor `json:"after,omitempty"`
+
+	// Window is the most unsettled commands that the agent wants in flight; 0 leaves it to the
+	// controller. Urgent commands are not held back by it.
+	Window int `json:"window,omitempty"`
+
+	// Uplink is a link for acks and events only: it attaches nothing and supersedes nothing, and
+	// its Receive blocks until the link ends.
+	Uplink bool `json:"uplink,omitempty"`
+
+	// Alive promises that the controller hears of this VM at least this often while the link is
+	// open: any call on any of its links counts, also a Report without events. After more than
+	// twice as long in silence the controller ends the link. Zero promises nothing: an adapter that
+	// notices a dead peer by itself needs it not.
+	Alive time.Duration `json:"-"`
+
+	// Via is the path so far, nearest the VM first, as in "sse, ws". Each server half adds its own
+	// name, with AddHop; what a client says of it is shown to people and trusted by nobody.
+	Via string `json:"via,omitempty"`
+}
+
+// AddHop adds the name of a server half to the path.
+func (h *Hello) AddHop(name string) {
+	if h.Via != "" {
+		h.Via += ", "
+	}
+	h.Via += name
+}
+
+// Delivery is one command on its way.
+type Delivery struct {
+	Cursor  Cursor `json:"cursor"`  // goes into the next Hello.After
+	Attempt int    `json:"attempt"` // 1 the first time
+
+	// Started says that an agent has reported the command as started before: an agent that does
+	// not remember it must not run it again silently.
+	Started bool `json:"started,omitempty"`
+
+	// AckWithin is how long the controller waits for a word on the command before it delivers it
+	// again. Any ack counts, also one that says nothing new.
+	AckWithin command.Duration `json:"ack_within,omitzero"`
+
+	command.Command
+}
+
+// Cursor is a resume point. It is opaque to agents and adapters: printable ASCII without spaces, at
+// most MaxCursor bytes. A cursor of another ledger, or one that makes no sense, means "from the
+// start"; it is never an error.
+type Cursor string
+
+// MaxCursor bounds a Cursor, in bytes.
+const MaxCursor = 128
+
+// Valid says whether c may be put on a wire.
+func (c Cursor) Valid() bool {
+	if len(c) > MaxCursor {
+		return false
+	}
+	for i := range len(c) {
+		if c[i] <= ' ' || c[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
