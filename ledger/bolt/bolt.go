@@ -1,0 +1,223 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/ledger/internal/index"
+)
+
+// FileName is that of the ledger in its directory.
+const FileName = "ledger.db"
+
+const (
+	format      = "1"
+	lockTimeout = time.Second
+)
+
+// Ledger implements ledger.Ledger. Make one with Open.
+type Ledger struct {
+	db    *bolt.DB
+	epoch string
+
+	requests chan *request
+	stop     chan struct{} // closed by Close
+	stopped  chan struct{} // closed when the writer has returned
+	closing  sync.Once
+	closeErr error
+
+	// next is the unsettled entries as the writer leaves them, committed or not. Note changes it,
+	// too; the writer does not hold the lock while it commits.
+	nextMu sync.Mutex
+	next   *index.Index
+	dirty  map[string]ledger.Entry // noted and not written yet
+
+	// live is the unsettled entries that are committed: what readers see.
+	liveMu sync.RWMutex
+	live   *index.Index
+}
+
+// Open opens or makes the ledger in dir. One process at a time may have it open.
+func Open(dir string) (*Ledger, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	path := filepath.Join(dir, FileName)
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:        lockTimeout,
+		NoFreelistSync: true, // one page less per commit; Open finds the free pages itself
+		FreelistType:   bolt.FreelistMapType,
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("ledger: %s is in use by another process", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %s: %w", path, err)
+	}
+	l := &Ledger{
+		db:       db,
+		requests: make(chan *request),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+		dirty:    map[string]ledger.Entry{},
+		live:     index.New(),
+	}
+	if err := l.load(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("ledger: %s: %w", path, err)
+	}
+	l.next = l.live.Clone()
+	go l.write()
+	return l, nil
+}
+
+// load makes what a new file needs, and reads what is not settled.
+func (l *Ledger) load() error {
+	err := l.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range allBuckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		if v := meta.Get(metaFormat); v == nil {
+			epoch := strings.ReplaceAll(uuid.NewString(), "-", "")[:16]
+			return errors.Join(meta.Put(metaFormat, []byte(format)), meta.Put(metaEpoch, []byte(epoch)))
+		} else if string(v) != format {
+			return fmt.Errorf("the file is of format %q, this version reads %q", v, format)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.db.View(func(tx *bolt.Tx) error {
+		l.epoch = string(tx.Bucket(bucketMeta).Get(metaEpoch))
+		entries := tx.Bucket(bucketEntries)
+		return tx.Bucket(bucketPending).ForEach(func(key, _ []byte) error {
+			e, err := decodeEntry(entries.Get(key))
+			if err != nil {
+				return err
+			}
+			l.live.Put(e)
+			return nil
+		})
+	})
+}
+
+// Epoch implements ledger.Ledger.
+func (l *Ledger) Epoch() string { return l.epoch }
+
+// Append implements ledger.Ledger. Where ctx ends while the command is being written, it may be
+// stored or not.
+func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, limits ledger.Limits, now time.Time) (ledger.Appended, error) {
+	r := &request{vm: vm, add: &addition{cmd: cmd, limits: limits, now: now}}
+	if err := l.do(ctx, r); err != nil {
+		return ledger.Appended{}, err
+	}
+	return r.add.out, r.add.err
+}
+
+// Update implements ledger.Ledger.
+func (l *Ledger) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([]ledger.Edited, error) {
+	if out, err := l.tryWithoutWrite(ctx, vm, edits); out != nil || err != nil {
+		return out, err
+	}
+	r := &request{vm: vm, edits: edits}
+	if err := l.do(ctx, r); err != nil {
+		return nil, err
+	}
+	return r.edited, nil
+}
+
+// tryWithoutWrite answers edits of which none changes anything; otherwise it returns nil.
+func (l *Ledger) tryWithoutWrite(ctx context.Context, vm string, edits []ledger.Edit) ([]ledger.Edited, error) {
+	out := make([]ledger.Edited, len(edits))
+	for i, edit := range edits {
+		e, err := l.Get(ctx, edit.ID)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound), err == nil && e.VM != vm:
+			out[i].Err = ledger.ErrNotFound
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if out[i] = e.Apply(edit); out[i].Changed {
+			return nil, nil
+		}
+	}
+	return out, nil
+}
+
+// Note implements ledger.Ledger.
+func (l *Ledger) Note(vm string, edits ...ledger.Edit) {
+	l.nextMu.Lock()
+	defer l.nextMu.Unlock()
+	if l.closed() {
+		return
+	}
+	for _, edit := range edits {
+		e, ok := l.next.Get(edit.ID)
+		if !ok || e.VM != vm {
+			continue
+		}
+		done := e.Apply(edit)
+		if !done.Changed || done.Entry.State.Settled() {
+			continue
+		}
+		l.next.Put(done.Entry)
+		l.dirty[edit.ID] = done.Entry
+		l.noteLive(edit)
+	}
+}
+
+// noteLive shows a note to readers, on top of what is committed.
+func (l *Ledger) noteLive(edit ledger.Edit) {
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	if e, ok := l.live.Get(edit.ID); ok {
+		if done := e.Apply(edit); done.Changed {
+			l.live.Put(done.Entry)
+		}
+	}
+}
+
+// Prune implements ledger.Ledger.
+func (l *Ledger) Prune(ctx context.Context, then time.Time, limit int) (int, error) {
+	r := &request{prune: &pruning{then: then, limit: limit}}
+	if err := l.do(ctx, r); err != nil {
+		return 0, err
+	}
+	return r.prune.n, nil
+}
+
+// Close implements ledger.Ledger.
+func (l *Ledger) Close() error {
+	l.closing.Do(func() {
+		close(l.stop)
+		<-l.stopped
+		l.closeErr = errors.Join(l.flush(), l.db.Close())
+	})
+	return l.closeErr
+}
+
+func (l *Ledger) closed() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}

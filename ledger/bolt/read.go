@@ -1,0 +1,117 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/miglink/miglink/ledger"
+)
+
+// Pending implements ledger.Ledger.
+func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after uint64, limit int) ([]ledger.Entry, error) {
+	if err := l.usable(ctx); err != nil {
+		return nil, err
+	}
+	l.liveMu.RLock()
+	defer l.liveMu.RUnlock()
+	return l.live.Pending(vm, lane, after, limit), nil
+}
+
+// Get implements ledger.Ledger.
+func (l *Ledger) Get(ctx context.Context, id string) (ledger.Entry, error) {
+	if err := l.usable(ctx); err != nil {
+		return ledger.Entry{}, err
+	}
+	if e, ok := l.fromLive(id); ok {
+		return e, nil
+	}
+	var e ledger.Entry
+	err := l.view(func(tx *bolt.Tx) (err error) {
+		e, err = findEntry(tx, id)
+		return err
+	})
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	return l.latest(e), nil
+}
+
+func (l *Ledger) fromLive(id string) (ledger.Entry, bool) {
+	l.liveMu.RLock()
+	defer l.liveMu.RUnlock()
+	return l.live.Get(id)
+}
+
+// latest is e, or what has been noted of it since it was written.
+func (l *Ledger) latest(e ledger.Entry) ledger.Entry {
+	if live, ok := l.fromLive(e.Command.ID); ok && live.Version > e.Version {
+		return live
+	}
+	return e
+}
+
+// List implements ledger.Ledger.
+func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]ledger.Entry, error) {
+	if err := l.usable(ctx); err != nil {
+		return nil, err
+	}
+	var out []ledger.Entry
+	err := l.view(func(tx *bolt.Tx) (err error) {
+		out, err = listEntries(tx, vm, before, limit)
+		return err
+	})
+	for i := range out {
+		out[i] = l.latest(out[i])
+	}
+	return out, err
+}
+
+// VMs implements ledger.Ledger.
+func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
+	if err := l.usable(ctx); err != nil {
+		return nil, err
+	}
+	var out []ledger.VM
+	err := l.view(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketVMs).ForEach(func(name, _ []byte) error {
+			out = append(out, ledger.VM{Name: string(name)})
+			return nil
+		})
+	})
+	l.liveMu.RLock()
+	defer l.liveMu.RUnlock()
+	for i := range out {
+		out[i].Pending, _ = l.live.Load(out[i].Name)
+	}
+	return out, err
+}
+
+// Due implements ledger.Ledger.
+func (l *Ledger) Due(ctx context.Context, now time.Time, limit int) ([]ledger.Entry, time.Time, error) {
+	if err := l.usable(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	due, next := l.live.Due(now, limit)
+	return due, next, nil
+}
+
+func (l *Ledger) usable(ctx context.Context) error {
+	if l.closed() {
+		return ledger.ErrClosed
+	}
+	return ctx.Err()
+}
+
+func (l *Ledger) view(do func(*bolt.Tx) error) error {
+	err := l.db.View(do)
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ledger.ErrClosed
+	}
+	return err
+}

@@ -1,0 +1,262 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/ledger"
+)
+
+// maxBatch is how many requests one transaction takes.
+const maxBatch = 1024
+
+// request asks the writer for one thing: an addition, edits or a pruning.
+type request struct {
+	vm     string
+	add    *addition
+	edits  []ledger.Edit
+	edited []ledger.Edited
+	prune  *pruning
+	done   chan error // of the store; holds one
+}
+
+type addition struct {
+	cmd    command.Command
+	limits ledger.Limits
+	now    time.Time
+	out    ledger.Appended
+	err    error // of the request
+}
+
+type pruning struct {
+	then  time.Time
+	limit int
+	n     int
+}
+
+// do hands a request to the writer and waits for the commit.
+func (l *Ledger) do(ctx context.Context, r *request) error {
+	if err := l.usable(ctx); err != nil {
+		return err
+	}
+	r.done = make(chan error, 1)
+	select {
+	case l.requests <- r:
+	case <-l.stop:
+		return ledger.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// write commits what is asked for, all that waits at a time.
+func (l *Ledger) write() {
+	defer close(l.stopped)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case r := <-l.requests:
+			l.commit(l.gather(r))
+		}
+	}
+}
+
+// gather takes the requests that wait besides r.
+func (l *Ledger) gather(r *request) []*request {
+	batch := []*request{r}
+	for len(batch) < maxBatch {
+		select {
+		case r := <-l.requests:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (l *Ledger) commit(batch []*request) {
+	var changed []ledger.Entry
+	err := l.db.Update(func(tx *bolt.Tx) error {
+		l.nextMu.Lock()
+		defer l.nextMu.Unlock()
+		s := &staging{tx: tx, l: l}
+		for _, r := range batch {
+			if err := s.stage(r); err != nil {
+				return err
+			}
+		}
+		changed = s.changed
+		return s.notes()
+	})
+	if err != nil {
+		err = fmt.Errorf("ledger: %w", err)
+	}
+	l.publish(changed, err)
+	for _, r := range batch {
+		r.done <- err
+	}
+}
+
+// publish shows readers what was committed, notes of the meantime included; a failed commit is taken
+// back.
+func (l *Ledger) publish(changed []ledger.Entry, err error) {
+	l.nextMu.Lock()
+	defer l.nextMu.Unlock()
+	l.liveMu.Lock()
+	defer l.liveMu.Unlock()
+	if err != nil {
+		l.next = l.live.Clone()
+		return
+	}
+	for _, e := range changed {
+		if noted, ok := l.next.Get(e.Command.ID); ok {
+			e = noted
+		}
+		l.live.Put(e)
+	}
+}
+
+// flush writes what Note has left.
+func (l *Ledger) flush() error {
+	l.nextMu.Lock()
+	defer l.nextMu.Unlock()
+	if len(l.dirty) == 0 {
+		return nil
+	}
+	return l.db.Update(func(tx *bolt.Tx) error {
+		return (&staging{tx: tx, l: l}).notes()
+	})
+}
+
+// staging is one transaction in the making. Later requests see what earlier ones did.
+type staging struct {
+	tx      *bolt.Tx
+	l       *Ledger
+	changed []ledger.Entry
+}
+
+func (s *staging) stage(r *request) error {
+	switch {
+	case r.add != nil:
+		return s.append(r.vm, r.add)
+	case r.prune != nil:
+		var err error
+		r.prune.n, err = pruneEntries(s.tx, r.prune.then, r.prune.limit)
+		return err
+	}
+	r.edited = make([]ledger.Edited, len(r.edits))
+	for i, edit := range r.edits {
+		e, err := s.find(edit.ID)
+		if err == ledger.ErrNotFound || err == nil && e.VM != r.vm { //nolint:errorlint // our own, unwrapped
+			r.edited[i].Err = ledger.ErrNotFound
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if r.edited[i] = e.Apply(edit); r.edited[i].Changed {
+			if err := s.put(e, r.edited[i].Entry); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// find returns an entry as earlier requests and notes have left it.
+func (s *staging) find(id string) (ledger.Entry, error) {
+	if e, ok := s.l.next.Get(id); ok {
+		return e, nil
+	}
+	return findEntry(s.tx, id)
+}
+
+func (s *staging) append(vm string, a *addition) error {
+	known, err := s.known(vm, a.cmd)
+	if err != nil {
+		return err
+	}
+	if known != nil {
+		a.out, a.err = known.Known(vm, a.cmd)
+		return nil
+	}
+	old := s.l.next.Supersedable(vm, a.cmd)
+	commands, bytes := s.l.next.Load(vm)
+	for i := range old {
+		commands--
+		bytes -= len(old[i].Command.Parameters)
+	}
+	if a.err = a.limits.Check(commands, bytes, a.cmd); a.err != nil {
+		return nil
+	}
+	for i := range old {
+		before := old[i]
+		old[i].Conclude(ack.Superseded, "by "+a.cmd.ID, a.now)
+		if err := s.put(before, old[i]); err != nil {
+			return err
+		}
+	}
+	seq, err := nextSeq(s.tx, vm)
+	if err != nil {
+		return err
+	}
+	e := ledger.NewEntry(vm, seq, a.cmd, a.now)
+	if err := insertEntry(s.tx, e); err != nil {
+		return err
+	}
+	s.l.next.Put(e)
+	s.changed = append(s.changed, e)
+	a.out = ledger.Appended{Entry: e, Created: true, Superseded: old}
+	return nil
+}
+
+func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
+	e, err := s.find(cmd.ID)
+	if err == ledger.ErrNotFound && cmd.IdempotencyKey != "" { //nolint:errorlint // our own, unwrapped
+		e, err = findByKey(s.tx, vm, cmd.IdempotencyKey)
+		if err == nil {
+			e, err = s.find(e.Command.ID)
+		}
+	}
+	switch {
+	case err == ledger.ErrNotFound: //nolint:errorlint // our own, unwrapped
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &e, nil
+}
+
+func (s *staging) put(before, after ledger.Entry) error {
+	if err := updateEntry(s.tx, before, after); err != nil {
+		return err
+	}
+	delete(s.l.dirty, after.Command.ID)
+	s.l.next.Put(after)
+	s.changed = append(s.changed, after)
+	return nil
+}
+
+// notes adds what was noted to the transaction.
+func (s *staging) notes() error {
+	for id, e := range s.l.dirty {
+		if err := updateEntry(s.tx, e, e); err != nil {
+			return err
+		}
+		delete(s.l.dirty, id)
+	}
+	return nil
+}
