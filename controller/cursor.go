@@ -1,0 +1,36 @@
+package controller
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// position is what a cursor says: in this ledger, everything up to these sequence numbers has
+// arrived, one per lane because urgent commands overtake.
+type position struct {
+	normal, urgent uint64
+}
+
+func (p position) cursor(epoch string) transport.Cursor {
+	return transport.Cursor(fmt.Sprintf("%s.%d.%d", epoch, p.normal, p.urgent))
+}
+
+// parseCursor returns the start for a cursor that is empty, of another ledger, or makes no sense.
+func parseCursor(c transport.Cursor, epoch string) (p position, ok bool) {
+	if len(c) > transport.MaxCursor {
+		return position{}, false
+	}
+	parts := strings.Split(string(c), ".")
+	if len(parts) != 3 || parts[0] != epoch {
+		return position{}, false
+	}
+	normal, err1 := strconv.ParseUint(parts[1], 10, 64)
+	urgent, err2 := strconv.ParseUint(parts[2], 10, 64)
+	if err1 != nil || err2 != nil {
+		return position{}, false
+	}
+	return position{normal: normal, urgent: urgent}, true
+}

@@ -1,0 +1,256 @@
+package controller
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/transport"
+)
+
+// silences is how many intervals of Hello.Alive may pass without a sign of life.
+const silences = 2.5
+
+// Dial opens a link in-process; the server half of an adapter does so for each agent that dials it.
+func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if c.stopping.Load() {
+		return nil, c.goingAway(0)
+	}
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	l := &link{c: c, hello: hello, box: c.mailbox(hello.VM), woken: make(chan struct{}, 1), done: make(chan struct{})}
+	l.window = c.opts.Window
+	if hello.Window > 0 {
+		l.window = min(hello.Window, l.window)
+	}
+	if life := c.opts.LinkLifetime; life > 0 {
+		l.expires = time.Now().Add(life/2 + rand.N(life/2+1))
+	}
+	if !hello.Uplink {
+		if err := l.box.attach(ctx, l, hello); err != nil {
+			return nil, err
+		}
+	}
+	c.links.add(l)
+	if c.stopping.Load() { // it may have begun before the link could be seen
+		l.end(c.goingAway(0))
+	}
+	return l, nil
+}
+
+// link is one attachment of one VM.
+type link struct {
+	c       *Controller
+	hello   transport.Hello
+	box     *mailbox
+	window  int
+	expires time.Time     // zero: never
+	woken   chan struct{} // look for commands; holds one
+	done    chan struct{} // closed at the end
+
+	ending  sync.Once
+	err     error // why it ended; read after done
+	closing sync.Once
+}
+
+func (l *link) wake() {
+	select {
+	case l.woken <- struct{}{}:
+	default:
+	}
+}
+
+// end makes Receive return err. The link stays in the books until it is closed.
+func (l *link) end(err error) {
+	l.ending.Do(func() {
+		l.err = err
+		close(l.done)
+	})
+}
+
+func (l *link) Close() error {
+	l.end(transport.ErrClosed)
+	l.closing.Do(func() {
+		if !l.hello.Uplink {
+			l.box.detach(l)
+		}
+		l.c.links.remove(l)
+	})
+	return nil
+}
+
+func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-l.done:
+			return nil, l.err
+		default:
+		}
+		page, look, err := l.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) > 0 {
+			return page, nil
+		}
+		if err := l.sleep(ctx, look); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sleep returns when there may be something to do, at the latest at look unless that is zero.
+func (l *link) sleep(ctx context.Context, look time.Time) error {
+	now := time.Now()
+	for _, t := range []time.Time{l.expires, l.silentAt()} {
+		if t.IsZero() {
+			continue
+		}
+		if !now.Before(t) {
+			l.end(l.overdue(now))
+			return l.err
+		}
+		look = sooner(look, t)
+	}
+	var due <-chan time.Time
+	if !look.IsZero() {
+		timer := time.NewTimer(look.Sub(now))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-l.woken:
+	case <-due:
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// silentAt is when the VM will have broken its promise to be heard of; zero without a promise.
+func (l *link) silentAt() time.Time {
+	if l.hello.Alive <= 0 {
+		return time.Time{}
+	}
+	l.box.mu.Lock()
+	defer l.box.mu.Unlock()
+	return l.box.lastSeen.Add(time.Duration(silences * float64(l.hello.Alive)))
+}
+
+func (l *link) overdue(now time.Time) error {
+	if !l.expires.IsZero() && !now.Before(l.expires) {
+		return transport.Errorf(transport.CodeMoved, "the link has reached its age")
+	}
+	return transport.Errorf(transport.CodeUnavailable, "nothing was heard of the VM for too long")
+}
+
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
+	if err := l.usable(ctx); err != nil {
+		return err
+	}
+	l.box.touch(l.hello)
+	errs := make(transport.AckErrors, len(acks))
+	edits := make([]ledger.Edit, 0, len(acks))
+	at := make([]int, 0, len(acks)) // of each edit among the acks
+	now := time.Now()
+	fenced := l.fenced()
+	for i, a := range acks {
+		if err := a.Validate(); err != nil {
+			errs[i] = transport.Errorf(transport.CodeInvalid, "%s", err)
+			continue
+		}
+		if fenced && !a.Stage.Final() {
+			errs[i] = superseded(l.hello.VM)
+			continue
+		}
+		edits = append(edits, ledger.Edit{ID: a.CommandID, Do: func(e *ledger.Entry) error { return e.Acked(a, now) }})
+		at = append(at, i)
+	}
+	if len(edits) == 0 {
+		return errs.Of()
+	}
+	edited, err := l.c.ledger.Update(ctx, l.hello.VM, edits...)
+	if err != nil {
+		return getError(err)
+	}
+	for i := range edited {
+		if edited[i].Err != nil {
+			errs[at[i]] = getAckError(edited[i].Err)
+			continue
+		}
+		l.c.heard(&edited[i])
+	}
+	return errs.Of()
+}
+
+// getAckError refuses a command that is not this VM's like one that does not exist.
+func getAckError(err error) error {
+	if transport.Refused(err) {
+		return err
+	}
+	return getError(err)
+}
+
+// fenced says whether a newer instance has taken over from the link's.
+func (l *link) fenced() bool {
+	l.box.mu.Lock()
+	defer l.box.mu.Unlock()
+	return l.box.isFenced(l.hello.Instance)
+}
+
+func (l *link) Report(ctx context.Context, events ...event.Event) error {
+	if err := l.usable(ctx); err != nil {
+		return err
+	}
+	l.box.touch(l.hello)
+	for i, e := range events {
+		if err := e.Validate(); err != nil {
+			return transport.Errorf(transport.CodeInvalid, "event %d: %s", i, err)
+		}
+	}
+	for _, e := range events {
+		e.VMID = l.hello.VM
+		if take := l.c.opts.OnEvent; take != nil {
+			if err := take(ctx, l.hello.VM, e); err != nil {
+				return getAckError(err)
+			}
+		}
+		if l.c.watch.wanted() {
+			l.c.watch.publish(Notice{Kind: NoticeEvent, At: time.Now(), VM: l.hello.VM, Event: &e})
+		}
+	}
+	return nil
+}
+
+// usable lets acks and events pass after the controller has ended the link, for they are facts; not
+// after its own Close.
+func (l *link) usable(ctx context.Context) error {
+	select {
+	case <-l.done:
+		if l.err == transport.ErrClosed { //nolint:errorlint // the very value that Close sets
+			return l.err
+		}
+	default:
+	}
+	return ctx.Err()
+}
