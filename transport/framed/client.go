@@ -1,0 +1,259 @@
+package framed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/transport"
+)
+
+// minAhead is how many commands may wait for Receive at least, whatever the window: urgent ones do
+// not count in it.
+const minAhead = 1024
+
+// Dial says hello over p and returns the link, which closes p at its end. If it fails, p is closed.
+func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, error) {
+	l := &link{end: newEnd(p), arrived: make(chan struct{}, 1), ahead: max(4*hello.Window, minAhead)}
+	welcome, err := l.greet(ctx, hello)
+	if err != nil {
+		l.mu.Lock()
+		l.finish(err)
+		l.mu.Unlock()
+		return nil, err
+	}
+	keepalive := defaultKeepalive
+	if s := welcome.Keepalive; s >= 0.001 && s < keepalive.Seconds() {
+		keepalive = time.Duration(s * float64(time.Second))
+	}
+	l.watch(keepalive)
+	l.reading.Go(l.read)
+	return l, nil
+}
+
+func (l *link) greet(ctx context.Context, hello transport.Hello) (*Welcome, error) {
+	unwatch := context.AfterFunc(ctx, func() { l.pipe.Close() })
+	err := l.send(&Frame{Hello: &Hello{Version: Version, Hello: hello}})
+	var f *Frame
+	if err == nil {
+		f, err = l.recv()
+	}
+	if !unwatch() {
+		return nil, ctx.Err()
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Welcome == nil:
+		return nil, errors.New("framed: the controller's first frame is no welcome")
+	case f.Welcome.Version < 1 || f.Welcome.Version > Version:
+		return nil, fmt.Errorf("framed: the controller wants to speak version %d, this agent speaks up to %d", f.Welcome.Version, Version)
+	}
+	return f.Welcome, nil
+}
+
+// link is the agent's half.
+type link struct {
+	*end
+	arrived chan struct{} // there are deliveries; holds one
+	ahead   int
+	reading sync.WaitGroup
+
+	// guarded by end.mu
+	deliveries []transport.Delivery
+	acks       []*ackCall   // not answered yet, in the order of their frames
+	events     []*eventCall // likewise
+}
+
+// ackCall is one call of Ack: n acks of a frame, beginning at from.
+type ackCall struct {
+	frame   *Frame
+	from, n int
+	done    chan error // holds one
+}
+
+type eventCall struct {
+	frame *Frame
+	done  chan error // holds one
+}
+
+func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		page := l.deliveries
+		l.deliveries = nil
+		l.mu.Unlock()
+		if len(page) > 0 {
+			return page, nil
+		}
+		select {
+		case <-l.arrived:
+		case <-l.done:
+			return nil, l.reason()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Ack joins the acks of calls that wait for the pipe in one frame.
+func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
+	if err := ctx.Err(); err != nil || len(acks) == 0 {
+		return err
+	}
+	if len(acks) > maxAcks {
+		return transport.Errorf(transport.CodeTooLarge, "%d acks in one call, at most %d are allowed", len(acks), maxAcks)
+	}
+	c := &ackCall{n: len(acks), done: make(chan error, 1)}
+	l.mu.Lock()
+	if l.err != nil {
+		defer l.mu.Unlock()
+		return l.err
+	}
+	if last := l.lastQueued(); last != nil && last.Acks != nil && len(last.Acks)+len(acks) <= maxAcks {
+		c.frame, c.from = last, len(last.Acks)
+		last.Acks = append(last.Acks, acks...)
+	} else {
+		c.frame = &Frame{Acks: append([]ack.Ack(nil), acks...)}
+		l.queue = append(l.queue, c.frame)
+	}
+	l.acks = append(l.acks, c)
+	l.flush()
+	l.mu.Unlock()
+	return l.await(ctx, c.done)
+}
+
+func (l *link) lastQueued() *Frame {
+	if len(l.queue) == 0 {
+		return nil
+	}
+	return l.queue[len(l.queue)-1]
+}
+
+func (l *link) Report(ctx context.Context, events ...event.Event) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if events == nil {
+		events = []event.Event{}
+	}
+	c := &eventCall{frame: &Frame{Events: &events}, done: make(chan error, 1)}
+	l.mu.Lock()
+	if l.err != nil {
+		defer l.mu.Unlock()
+		return l.err
+	}
+	l.events = append(l.events, c)
+	l.queue = append(l.queue, c.frame)
+	l.flush()
+	l.mu.Unlock()
+	return l.await(ctx, c.done)
+}
+
+// await returns the controller's answer, which counts also where the link ends right after it.
+func (l *link) await(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+	}
+	select {
+	case err := <-done:
+		return err
+	default:
+		return l.reason()
+	}
+}
+
+func (l *link) Close() error {
+	l.mu.Lock()
+	l.finish(transport.ErrClosed)
+	l.mu.Unlock()
+	l.pipe.Close()
+	l.reading.Wait()
+	return nil
+}
+
+// read hands frames to those who wait for them until the link ends.
+func (l *link) read() {
+	for {
+		f, err := l.recv()
+		if err == nil {
+			err = l.handle(f)
+		}
+		if err != nil {
+			l.mu.Lock()
+			l.finish(err)
+			l.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (l *link) handle(f *Frame) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case f.Commands != nil:
+		l.deliveries = append(l.deliveries, f.Commands...)
+		if len(l.deliveries) > l.ahead {
+			return fmt.Errorf("framed: the controller sent %d commands beyond what was asked for", len(l.deliveries))
+		}
+		select {
+		case l.arrived <- struct{}{}:
+		default:
+		}
+	case f.Recorded != nil:
+		return l.recorded(f.Recorded)
+	case f.Taken != nil:
+		return l.taken(f.Taken)
+	}
+	return nil
+}
+
+var errAnswer = errors.New("framed: the controller answered what was not asked")
+
+func (l *link) recorded(r *Recorded) error {
+	refused := r.Refused
+	for len(l.acks) > 0 && l.acks[0].frame.N != 0 && l.acks[0].frame.N <= r.Upto {
+		c := l.acks[0]
+		l.acks = l.acks[1:]
+		var errs transport.AckErrors
+		for _, r := range refused {
+			if i := r.Index - c.from; r.Frame == c.frame.N && i >= 0 && i < c.n {
+				if errs == nil {
+					errs = make(transport.AckErrors, c.n)
+				}
+				errs[i] = r.err()
+			}
+		}
+		c.done <- errs.Of()
+	}
+	if r.Upto > l.sent {
+		return errAnswer
+	}
+	return nil
+}
+
+func (l *link) taken(t *Taken) error {
+	if len(l.events) == 0 || l.events[0].frame.N != t.Of {
+		return errAnswer
+	}
+	c := l.events[0]
+	l.events = l.events[1:]
+	if t.Error != nil {
+		c.done <- t.Error.err()
+	} else {
+		c.done <- nil
+	}
+	return nil
+}

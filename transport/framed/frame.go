@@ -1,0 +1,95 @@
+package framed
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/wirejson"
+	"github.com/miglink/miglink/transport"
+)
+
+// Version is the highest version of the protocol that this package speaks.
+const Version = 1
+
+// Frame is one message of the protocol. N numbers the frames of each direction from 1; one of the
+// other fields is set. A frame with none, of a later version, is ignored.
+type Frame struct {
+	N uint64 `json:"n"`
+
+	Hello    *Hello               `json:"hello,omitempty"`    // agent: the first frame
+	Welcome  *Welcome             `json:"welcome,omitempty"`  // controller: the answer
+	Commands []transport.Delivery `json:"commands,omitempty"` // controller
+	Acks     []ack.Ack            `json:"acks,omitempty"`     // agent
+	Recorded *Recorded            `json:"recorded,omitempty"` // controller: of acks
+	Events   *[]event.Event       `json:"events,omitempty"`   // agent; an empty list is a sign of life
+	Taken    *Taken               `json:"taken,omitempty"`    // controller: of events
+	Ping     bool                 `json:"ping,omitempty"`     // either: answer with a pong
+	Pong     bool                 `json:"pong,omitempty"`     // either
+	Close    *Close               `json:"close,omitempty"`    // either: the last frame
+}
+
+// Hello opens a link.
+type Hello struct {
+	Version int `json:"version"` // the highest that the agent speaks
+	transport.Hello
+}
+
+// Welcome accepts a link.
+type Welcome struct {
+	Version   int     `json:"version"`   // to be spoken; at most the agent's
+	Keepalive float64 `json:"keepalive"` // seconds; see Options.Keepalive
+}
+
+// Recorded answers all acks up to and including those of a frame.
+type Recorded struct {
+	Upto    uint64    `json:"upto"`
+	Refused []Refused `json:"refused,omitempty"` // of them, those that were not recorded
+}
+
+// Refused is one ack that was not recorded.
+type Refused struct {
+	Frame uint64 `json:"frame"`
+	Index int    `json:"index"` // among the acks of the frame
+	Close
+}
+
+// Taken answers the events of one frame.
+type Taken struct {
+	Of    uint64 `json:"of"`
+	Error *Close `json:"error,omitempty"` // nil: all were taken
+}
+
+// Close is a transport.Error on the wire.
+type Close struct {
+	Code       transport.Code `json:"code"`
+	Message    string         `json:"message,omitempty"`
+	RetryAfter float64        `json:"retry_after,omitempty"` // seconds
+}
+
+func toWire(err error) Close {
+	e := transport.AsError(err)
+	return Close{Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter.Seconds()}
+}
+
+// maxRetryAfter bounds what a peer may ask for, in seconds.
+const maxRetryAfter = 24 * 60 * 60
+
+func (c Close) err() *transport.Error {
+	seconds := min(max(c.RetryAfter, 0), maxRetryAfter)
+	return &transport.Error{Code: c.Code, Message: c.Message, RetryAfter: time.Duration(seconds * float64(time.Second))}
+}
+
+// Encode appends f to b as JSON, for pipes that carry bytes.
+func Encode(b *bytes.Buffer, f *Frame) error { return wirejson.Encode(b, f) }
+
+// Decode reads what Encode wrote.
+func Decode(b []byte) (*Frame, error) {
+	var f Frame
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, transport.Errorf(transport.CodeProtocol, "a frame does not decode")
+	}
+	return &f, nil
+}

@@ -1,0 +1,220 @@
+package framed
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// Pipe carries frames both ways.
+type Pipe interface {
+	// Send sends one frame. It is called by one goroutine at a time, keeps nothing of the frame, and
+	// must not block for ever on a peer that does not read. After an error the pipe is closed.
+	Send(*Frame) error
+	// Recv blocks for the next frame. It is called by one goroutine at a time. An error of the peer's
+	// making is a *transport.Error: the peer is told.
+	Recv() (*Frame, error)
+	// Close unblocks Send and Recv, and waits for neither. It may be called more than once, by any
+	// goroutine.
+	Close() error
+}
+
+const (
+	defaultKeepalive = 15 * time.Second
+	maxQueued        = 64  // frames that wait for the pipe
+	maxAcks          = 256 // in one frame
+)
+
+var (
+	errLost   = errors.New("framed: a frame was lost, repeated or out of order")
+	errSilent = errors.New("framed: nothing was heard of the peer for too long")
+)
+
+// end is what both halves have: the numbered ways in and out, liveness, and how it ends.
+type end struct {
+	pipe      Pipe
+	keepalive time.Duration
+
+	mu       sync.Mutex
+	room     sync.Cond // the queue has become shorter, or the end has come
+	queue    []*Frame  // wait for the pipe
+	sending  bool      // somebody is writing the queue out
+	sent     uint64    // number of the last frame out
+	received uint64    // number of the last frame in
+	heard    time.Time // of the last frame in
+	timer    *time.Timer
+	last     *Frame // to be sent next, and nothing after it
+	parting  error  // why the link ends once last is sent
+	err      error  // why it ended
+	done     chan struct{}
+}
+
+func newEnd(p Pipe) *end {
+	e := &end{pipe: p, done: make(chan struct{})}
+	e.room.L = &e.mu
+	return e
+}
+
+// send queues a frame and writes the queue, unless somebody does already. It blocks while the queue
+// is full, and returns why the link has ended if it has.
+func (e *end) send(f *Frame) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) >= maxQueued && e.err == nil {
+		e.room.Wait()
+	}
+	if e.err != nil {
+		return e.err
+	}
+	e.queue = append(e.queue, f)
+	e.flush()
+	return e.err
+}
+
+// flush writes the queue out, unless somebody does already. mu is locked, but not while writing.
+func (e *end) flush() {
+	if e.sending {
+		return
+	}
+	e.sending = true
+	for e.err == nil && (e.last != nil || len(e.queue) > 0) {
+		f := e.last
+		if f == nil {
+			f = e.queue[0]
+			e.queue[0] = nil
+			e.queue = e.queue[1:]
+		}
+		e.sent++
+		f.N = e.sent
+		e.room.Broadcast()
+		e.mu.Unlock()
+		err := e.pipe.Send(f)
+		e.mu.Lock()
+		switch {
+		case err != nil:
+			e.finish(err)
+		case f == e.last:
+			e.finish(e.parting)
+		}
+	}
+	if len(e.queue) == 0 {
+		e.queue = nil
+	}
+	e.sending = false
+}
+
+// recv returns the next frame, and answers pings.
+func (e *end) recv() (*Frame, error) {
+	for {
+		f, err := e.pipe.Recv()
+		if err != nil {
+			return nil, err
+		}
+		e.mu.Lock()
+		e.received++
+		lost := f.N != e.received
+		e.heard = time.Now()
+		e.mu.Unlock()
+		switch {
+		case lost:
+			return nil, errLost
+		case f.Close != nil:
+			return nil, f.Close.err()
+		case f.Ping:
+			if err := e.send(&Frame{Pong: true}); err != nil {
+				return nil, err
+			}
+		case !f.Pong:
+			return f, nil
+		}
+	}
+}
+
+// watch begins to look after the peer: after one interval of silence it is asked, after two it is
+// dead.
+func (e *end) watch(keepalive time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.keepalive = keepalive
+	e.heard = time.Now()
+	if e.err == nil {
+		e.timer = time.AfterFunc(keepalive, e.look)
+	}
+}
+
+func (e *end) look() {
+	e.mu.Lock()
+	silence := time.Since(e.heard)
+	if e.err != nil {
+		e.mu.Unlock()
+		return
+	}
+	if silence >= 2*e.keepalive {
+		e.finish(errSilent)
+		e.mu.Unlock()
+		return
+	}
+	if silence < e.keepalive {
+		e.timer.Reset(e.keepalive - silence)
+		e.mu.Unlock()
+		return
+	}
+	e.timer.Reset(2*e.keepalive - silence)
+	asking := len(e.queue) < maxQueued // a full queue asks loudly enough
+	if asking {
+		e.queue = append(e.queue, &Frame{Ping: true})
+		e.flush()
+	}
+	e.mu.Unlock()
+}
+
+// partingTime is how long a link that ends may take to tell the peer why.
+const partingTime = time.Second
+
+// stop ends the link for a reason of ours, soon; done is closed then. A reason that is for the peer is
+// told first.
+func (e *end) stop(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	said := (*transport.Error)(nil)
+	if e.err != nil || e.last != nil {
+		return
+	}
+	if !errors.As(err, &said) {
+		e.finish(err)
+		return
+	}
+	c := toWire(said)
+	e.last, e.parting = &Frame{Close: &c}, err
+	late := time.AfterFunc(partingTime, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.finish(err)
+	})
+	e.flush()
+	if e.err != nil {
+		late.Stop()
+	}
+}
+
+// finish ends the link; the first reason counts. mu is locked.
+func (e *end) finish(err error) {
+	if e.err != nil {
+		return
+	}
+	e.err = err
+	if e.timer != nil {
+		e.timer.Stop()
+	}
+	close(e.done)
+	e.room.Broadcast()
+	e.pipe.Close()
+}
+
+func (e *end) reason() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
+}

@@ -1,0 +1,226 @@
+package framed
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/transport"
+)
+
+// handshake is how long an agent may take to say hello.
+const handshake = 10 * time.Second
+
+// ServeOptions are optional, but for VM and Name.
+type ServeOptions struct {
+	VM   string // whom the credentials, or the path, are for; a hello for another is forbidden
+	Name string // of the adapter, for Hello.Via
+
+	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
+	// that it is dead. Both ends keep to it. Default: 15 s.
+	Keepalive time.Duration
+}
+
+// Serve carries a link of t over p until it ends, and returns why. It closes p, and leaves no
+// goroutine.
+func Serve(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) error {
+	if o.Keepalive == 0 {
+		o.Keepalive = defaultKeepalive
+	}
+	s := &server{end: newEnd(p)}
+	defer context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })()
+	err := s.accept(ctx, t, o)
+	if err == nil {
+		err = s.serve(ctx)
+	}
+	s.stop(err)
+	<-s.done
+	return s.reason()
+}
+
+type server struct {
+	*end
+	link    transport.Link
+	running sync.WaitGroup
+
+	// guarded by end.mu
+	acks      []numbered[ack.Ack] // not recorded yet
+	recording bool                // somebody is at it
+	events    []numbered[event.Event]
+	taking    bool
+}
+
+// numbered is the content of one frame.
+type numbered[T any] struct {
+	n     uint64
+	items []T
+}
+
+// accept does the handshake.
+func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptions) error {
+	late := time.AfterFunc(handshake, func() { s.stop(transport.Errorf(transport.CodeProtocol, "no hello within %s", handshake)) })
+	f, err := s.recv()
+	if !late.Stop() && err != nil {
+		return s.reason()
+	}
+	if err != nil {
+		return err
+	}
+	if f.Hello == nil {
+		return transport.Errorf(transport.CodeProtocol, "the first frame is no hello")
+	}
+	if f.Hello.Version < 1 {
+		return transport.Errorf(transport.CodeProtocol, "hello names no version")
+	}
+	hello := f.Hello.Hello
+	if hello.VM == "" {
+		hello.VM = o.VM
+	}
+	if hello.VM != o.VM {
+		return transport.Errorf(transport.CodeForbidden, "hello is for another VM than the link")
+	}
+	if len(hello.Instance) > transport.MaxVM || len(hello.Via) > transport.MaxVM || len(hello.After) > transport.MaxCursor || hello.Window < 0 {
+		return transport.Errorf(transport.CodeInvalid, "hello holds a value out of range")
+	}
+	hello.AddHop(o.Name)
+	if s.link, err = t.Dial(ctx, hello); err != nil {
+		return err
+	}
+	welcome := &Welcome{Version: min(f.Hello.Version, Version), Keepalive: o.Keepalive.Seconds()}
+	if err := s.send(&Frame{Welcome: welcome}); err != nil {
+		s.link.Close()
+		return err
+	}
+	s.watch(o.Keepalive)
+	return nil
+}
+
+// serve reads until the end; another goroutine sends what the link receives.
+func (s *server) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s.running.Go(func() { s.deliver(ctx) })
+	s.stop(s.read(ctx))
+	<-s.done
+	cancel()
+	s.link.Close()
+	s.running.Wait()
+	return s.reason()
+}
+
+func (s *server) deliver(ctx context.Context) {
+	for {
+		page, err := s.link.Receive(ctx)
+		if err == nil {
+			err = s.send(&Frame{Commands: page})
+		}
+		if err != nil {
+			s.stop(err)
+			return
+		}
+	}
+}
+
+func (s *server) read(ctx context.Context) error {
+	for {
+		f, err := s.recv()
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.Acks != nil:
+			if len(f.Acks) > maxAcks {
+				return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), maxAcks)
+			}
+			s.mu.Lock()
+			for len(s.acks) >= maxQueued && s.err == nil {
+				s.room.Wait()
+			}
+			s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
+			if !s.recording {
+				s.recording = true
+				s.running.Go(func() { s.record(ctx) })
+			}
+			s.mu.Unlock()
+		case f.Events != nil:
+			s.mu.Lock()
+			for len(s.events) >= maxQueued && s.err == nil {
+				s.room.Wait()
+			}
+			s.events = append(s.events, numbered[event.Event]{f.N, *f.Events})
+			if !s.taking {
+				s.taking = true
+				s.running.Go(func() { s.take(ctx) })
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// record passes on what acks have come until there are none, those of several frames at once, so that
+// the ledger may write them together.
+func (s *server) record(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		frames := s.acks
+		s.acks = nil
+		s.recording = len(frames) > 0
+		s.room.Broadcast()
+		s.mu.Unlock()
+		if len(frames) == 0 {
+			return
+		}
+		all := frames[0].items
+		for _, f := range frames[1:] {
+			all = append(all, f.items...)
+		}
+		err := s.link.Ack(ctx, all...)
+		if err != nil && !transport.Refused(err) {
+			s.stop(err)
+			return
+		}
+		answer := &Recorded{Upto: frames[len(frames)-1].n}
+		at := 0
+		for _, f := range frames {
+			for i := range f.items {
+				if e := transport.AckError(err, at); e != nil {
+					answer.Refused = append(answer.Refused, Refused{Frame: f.n, Index: i, Close: toWire(e)})
+				}
+				at++
+			}
+		}
+		if s.send(&Frame{Recorded: answer}) != nil {
+			return
+		}
+	}
+}
+
+// take passes on what events have come until there are none.
+func (s *server) take(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		frames := s.events
+		s.events = nil
+		s.taking = len(frames) > 0
+		s.room.Broadcast()
+		s.mu.Unlock()
+		if len(frames) == 0 {
+			return
+		}
+		for _, f := range frames {
+			answer := &Taken{Of: f.n}
+			if err := s.link.Report(ctx, f.items...); err != nil {
+				if !transport.Refused(err) {
+					s.stop(err)
+					return
+				}
+				c := toWire(err)
+				answer.Error = &c
+			}
+			if s.send(&Frame{Taken: answer}) != nil {
+				return
+			}
+		}
+	}
+}

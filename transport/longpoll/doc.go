@@ -1,0 +1,15 @@
+// Package longpoll carries links over plain HTTP requests: a GET that the controller holds until
+// commands are due, and the POSTs of package uplink. It passes whatever HTTP passes.
+//
+//	GET …/vms/{vm_id}/commands?after=CURSOR&wait=30s
+//	{"vm_id":"vm-1","commands":[…],"cursor":"…"}
+//
+// Without wait it answers at once, as the deployed pollers expect. What was written is not taken to
+// have arrived: the cursor of the next poll says what did. A second poll of a VM ends the first.
+//
+// curl is an agent:
+//
+//	curl 'http://127.0.0.1:8080/api/v1/vms/vm-1/commands?wait=30s'
+//	curl -d '{"command_id":"…","status":"processed"}' http://127.0.0.1:8080/api/v1/vms/vm-1/commands/ack
+//	curl 'http://127.0.0.1:8080/api/v1/vms/vm-1/commands?wait=30s&after=…'
+package longpoll

@@ -1,0 +1,100 @@
+package longpoll
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+)
+
+const (
+	maxWait      = 60 * time.Second
+	atOnce       = 100 * time.Millisecond // for a poll without wait; a relay needs a round trip
+	writeTimeout = 30 * time.Second
+)
+
+// HandlerOptions are optional.
+type HandlerOptions struct {
+	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
+	// told as it is, any other as unauthorized. Default: everybody passes.
+	Authenticate func(r *http.Request, vm string) error
+	// Log gets what clients are not told. Default: none.
+	Log *slog.Logger
+}
+
+// Handler answers GET …/vms/{vm_id}/commands, where vm_id is the request's path value. Each poll is a
+// link of t.
+func Handler(t transport.Transport, o HandlerOptions) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{t: t, auth: o.Authenticate, log: o.Log.With("component", "longpoll")}
+	return http.HandlerFunc(h.serve)
+}
+
+type handler struct {
+	t    transport.Transport
+	auth httplink.Authenticate
+	log  *slog.Logger
+}
+
+// page is the answer to a poll.
+type page struct {
+	VM       string               `json:"vm_id"`
+	Commands []transport.Delivery `json:"commands"`
+	Cursor   transport.Cursor     `json:"cursor"` // goes into the next after
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	p, err := h.poll(r)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
+	switch {
+	case err == nil:
+		httplink.WriteJSON(w, http.StatusOK, p)
+	case r.Context().Err() != nil: // nobody listens
+	default:
+		if e := (*transport.Error)(nil); !errors.As(err, &e) {
+			h.log.Error("poll failed", "vm_id", r.PathValue("vm_id"), "error", err)
+		}
+		httplink.WriteError(w, err)
+	}
+}
+
+func (h *handler) poll(r *http.Request) (page, error) {
+	hello, err := httplink.Hello(r)
+	if err != nil {
+		return page{}, err
+	}
+	if err := h.auth.Check(r, hello.VM); err != nil {
+		return page{}, err
+	}
+	wait := atOnce
+	if s := r.URL.Query().Get("wait"); s != "" {
+		if wait, err = time.ParseDuration(s); err != nil || wait <= 0 {
+			return page{}, transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
+		}
+	}
+	hello.AddHop("longpoll")
+	link, err := h.t.Dial(r.Context(), hello)
+	if err != nil {
+		return page{}, err
+	}
+	defer link.Close()
+	ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+	defer cancel()
+	commands, err := link.Receive(ctx)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return page{}, err
+	}
+	p := page{VM: hello.VM, Commands: commands, Cursor: hello.After}
+	if n := len(commands); n > 0 {
+		p.Cursor = commands[n-1].Cursor
+	} else {
+		p.Commands = []transport.Delivery{}
+	}
+	return p, nil
+}

@@ -1,0 +1,294 @@
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/wirejson"
+	"github.com/miglink/miglink/transport"
+)
+
+// postTimeout bounds one POST: what has not answered by then is dead.
+const postTimeout = 30 * time.Second
+
+// Options are optional.
+type Options struct {
+	// Client sends the requests. Default: one of the package's own.
+	Client *http.Client
+	// Token is asked for a bearer token before each request. Default: none.
+	Token transport.TokenSource
+}
+
+// Transport dials links for acks and events only.
+type Transport struct {
+	base   *url.URL
+	client *http.Client
+	token  transport.TokenSource
+}
+
+// New returns a Transport to the controller at url, as in transport.Config.
+func New(url string, o Options) (*Transport, error) {
+	base, err := httplink.ParseBase(url)
+	if err != nil {
+		return nil, fmt.Errorf("uplink: %w", err)
+	}
+	if o.Client == nil {
+		o.Client = httplink.NewClient(nil)
+	}
+	return &Transport{base: base, client: o.Client, token: o.Token}, nil
+}
+
+// Open is New for a transport.Registry.
+func Open(c transport.Config) (transport.Transport, error) {
+	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+}
+
+// Dial opens an uplink, and says so to the controller. It refuses a hello that wants commands.
+func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if !hello.Uplink {
+		return nil, transport.Errorf(transport.CodeInvalid, "an uplink carries no commands; use it as the up side of a Split")
+	}
+	l, err := t.Attach(hello)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Report(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Attach is Dial without a word to the controller, for a link whose commands come another way.
+func (t *Transport) Attach(hello transport.Hello) (*Link, error) {
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	query := ""
+	if hello.Instance != "" {
+		query = url.Values{"instance": {hello.Instance}}.Encode()
+	}
+	endpoint := func(elem ...string) string {
+		u := httplink.VMURL(t.base, hello.VM, elem...)
+		u.RawQuery = query
+		return u.String()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Link{t: t, acks: endpoint("commands", "ack"), events: endpoint("events"), ctx: ctx, cancel: cancel}, nil
+}
+
+// Link sends acks and events by POST. While one POST of acks is under way, further ones wait and go
+// together in the next.
+type Link struct {
+	t            *Transport
+	acks, events string // URLs
+	ctx          context.Context
+	cancel       context.CancelFunc
+
+	mu      sync.Mutex
+	queue   []*call
+	posting bool
+	posts   sync.WaitGroup
+}
+
+// call is one call of Ack on its way.
+type call struct {
+	acks []ack.Ack
+	done chan error // holds one
+}
+
+// Receive blocks until ctx or the link ends: there are no commands on an uplink.
+func (l *Link) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.ctx.Done():
+		return nil, transport.ErrClosed
+	}
+}
+
+// Ack implements transport.Link.
+func (l *Link) Ack(ctx context.Context, acks ...ack.Ack) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(acks) == 0 {
+		return nil
+	}
+	if len(acks) > MaxBatch {
+		return transport.Errorf(transport.CodeTooLarge, "%d acks in one call, at most %d are allowed", len(acks), MaxBatch)
+	}
+	c := &call{acks: acks, done: make(chan error, 1)}
+	l.mu.Lock()
+	if l.ctx.Err() != nil {
+		l.mu.Unlock()
+		return transport.ErrClosed
+	}
+	l.queue = append(l.queue, c)
+	if !l.posting {
+		l.posting = true
+		l.posts.Go(l.post)
+	}
+	l.mu.Unlock()
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// post sends what is queued until there is nothing.
+func (l *Link) post() {
+	for {
+		calls := l.next()
+		if calls == nil {
+			return
+		}
+		var all []ack.Ack
+		for _, c := range calls {
+			all = append(all, c.acks...)
+		}
+		err := l.postAcks(all)
+		if err != nil && l.ctx.Err() != nil {
+			err = transport.ErrClosed
+		}
+		from := 0
+		for _, c := range calls {
+			c.done <- part(err, from, len(c.acks))
+			from += len(c.acks)
+		}
+	}
+}
+
+// next takes as many calls as fit one POST.
+func (l *Link) next() []*call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, acks := 0, 0
+	for n < len(l.queue) && acks+len(l.queue[n].acks) <= MaxBatch {
+		acks += len(l.queue[n].acks)
+		n++
+	}
+	if n == 0 {
+		l.posting = false
+		return nil
+	}
+	calls := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	return calls
+}
+
+// part is what an error of a POST means for n of its acks.
+func part(err error, from, n int) error {
+	errs, ok := err.(transport.AckErrors) //nolint:errorlint // postAcks returns it unwrapped
+	if !ok {
+		return err
+	}
+	return errs[from : from+n].Of()
+}
+
+func (l *Link) postAcks(acks []ack.Ack) error {
+	resp, err := l.do(l.ctx, l.acks, acks)
+	if err != nil {
+		return err
+	}
+	defer httplink.Drain(resp.Body)
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	p, err := httplink.ReadProblem(resp)
+	switch {
+	case err != nil:
+		return err
+	case p.Code != httplink.CodeAcksRefused:
+		return p.Err()
+	}
+	errs := make(transport.AckErrors, len(acks))
+	for _, r := range p.Refused {
+		if r.Index < 0 || r.Index >= len(acks) {
+			return fmt.Errorf("uplink: the controller refused ack %d of %d", r.Index, len(acks))
+		}
+		errs[r.Index] = &transport.Error{Code: r.Code, Message: r.Detail}
+	}
+	return errs
+}
+
+// Report implements transport.Link.
+func (l *Link) Report(ctx context.Context, events ...event.Event) error {
+	if l.ctx.Err() != nil {
+		return transport.ErrClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	if events == nil {
+		events = []event.Event{}
+	}
+	for from := 0; ; {
+		part := events[from:min(from+MaxBatch, len(events))]
+		if err := l.report(ctx, part); err != nil {
+			if l.ctx.Err() != nil {
+				return transport.ErrClosed
+			}
+			return err
+		}
+		if from += len(part); from >= len(events) {
+			return nil
+		}
+	}
+}
+
+func (l *Link) report(ctx context.Context, events []event.Event) error {
+	resp, err := l.do(ctx, l.events, events)
+	if err != nil {
+		return err
+	}
+	defer httplink.Drain(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		return httplink.ReadError(resp)
+	}
+	return nil
+}
+
+// do sends one POST. Its body is read within the same time limit.
+func (l *Link) do(ctx context.Context, url string, v any) (*http.Response, error) {
+	body, err := wirejson.Marshal(v)
+	if err != nil {
+		return nil, transport.Errorf(transport.CodeInvalid, "what is to be sent is not JSON")
+	}
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/json")
+		err = httplink.Authorize(ctx, req.Header, l.t.token)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp, err := l.t.client.Do(req)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("uplink: %w", err)
+	}
+	resp.Body = &canceling{resp.Body, cancel}
+	return resp, nil
+}
+
+// Close implements transport.Link.
+func (l *Link) Close() error {
+	l.mu.Lock()
+	l.cancel()
+	l.mu.Unlock()
+	l.posts.Wait()
+	return nil
+}

@@ -1,0 +1,84 @@
+// Package web serves every HTTP transport on one handler: WebSocket, SSE, long poll, and the POSTs of
+// acks and events.
+//
+//	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/longpoll"
+	"github.com/miglink/miglink/transport/sse"
+	"github.com/miglink/miglink/transport/uplink"
+	"github.com/miglink/miglink/transport/ws"
+)
+
+// Options are optional.
+type Options struct {
+	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
+	// told as it is, any other as unauthorized. Default: everybody passes.
+	Authenticate func(r *http.Request, vm string) error
+	// Keepalive is the longest silence of a WebSocket or a stream; see packages ws and sse. Default:
+	// 15 s.
+	Keepalive time.Duration
+	// Log gets what clients are not told. Default: none.
+	Log *slog.Logger
+}
+
+// Handler serves t on patterns that begin with /vms/{vm_id}/; mount it under any prefix with
+// http.StripPrefix. What it does not serve is answered with a problem document.
+func Handler(t transport.Transport, o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /vms/{vm_id}/commands/ws", ws.Handler(t, ws.HandlerOptions{Authenticate: o.Authenticate, Keepalive: o.Keepalive, Log: o.Log}))
+	mux.Handle("GET /vms/{vm_id}/commands/stream", sse.Handler(t, sse.HandlerOptions{Authenticate: o.Authenticate, Keepalive: o.Keepalive, Log: o.Log}))
+	mux.Handle("GET /vms/{vm_id}/commands", longpoll.Handler(t, longpoll.HandlerOptions{Authenticate: o.Authenticate, Log: o.Log}))
+	up := uplink.Handler(t, uplink.HandlerOptions{Authenticate: o.Authenticate, Log: o.Log})
+	mux.Handle("POST /vms/{vm_id}/commands/ack", up)
+	mux.Handle("POST /vms/{vm_id}/events", up)
+	mux.Handle("POST /vms/{vm_id}/heartbeat", up)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			httplink.WriteProblem(w, unserved(mux, r))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// unserved tells a wrong method from a wrong path.
+func unserved(mux *http.ServeMux, r *http.Request) httplink.Problem {
+	p := httplink.Problem{Type: "about:blank", Status: http.StatusNotFound, Code: transport.CodeInvalid, Detail: "there is no such endpoint"}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" {
+			p.Status, p.Detail = http.StatusMethodNotAllowed, "this endpoint wants "+method
+		}
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+// NewServer returns a server for h that is safe to put on a public address: bounded where a client
+// could stall it, unbounded where a stream must live. It speaks HTTP/1.1 and HTTP/2, also without
+// TLS. Requests end with ctx.
+func NewServer(ctx context.Context, h http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		Protocols:         protocols,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+}

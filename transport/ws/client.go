@@ -1,0 +1,94 @@
+package ws
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// Options are optional.
+type Options struct {
+	// TLS is for wss. Default: Go's.
+	TLS *tls.Config
+	// Token is asked for a bearer token before each dial. Default: none.
+	Token transport.TokenSource
+}
+
+// Transport dials links over WebSocket. It is safe for concurrent use.
+type Transport struct {
+	base   *url.URL
+	dialer websocket.Dialer
+	token  transport.TokenSource
+}
+
+// New returns a Transport to the controller at url (http or https, as in transport.Config). A proxy
+// is taken from the environment.
+func New(url string, o Options) (*Transport, error) {
+	base, err := httplink.ParseBase(url)
+	if err != nil {
+		return nil, fmt.Errorf("ws: %w", err)
+	}
+	if base.Scheme == "https" {
+		base.Scheme = "wss"
+	} else {
+		base.Scheme = "ws"
+	}
+	network := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
+	return &Transport{
+		base:  base,
+		token: o.Token,
+		dialer: websocket.Dialer{
+			NetDialContext:   network.DialContext,
+			Proxy:            http.ProxyFromEnvironment,
+			TLSClientConfig:  o.TLS,
+			HandshakeTimeout: 15 * time.Second,
+			ReadBufferSize:   writeBuffer,
+			WriteBufferSize:  writeBuffer,
+			WriteBufferPool:  &writeBuffers,
+			Subprotocols:     []string{subprotocol},
+		},
+	}, nil
+}
+
+// Open is New for a transport.Registry.
+func Open(c transport.Config) (transport.Transport, error) {
+	return New(c.URL, Options{TLS: c.TLS, Token: c.Token})
+}
+
+// Dial implements transport.Transport.
+func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	if err := httplink.Authorize(ctx, header, t.token); err != nil {
+		return nil, err
+	}
+	u := httplink.VMURL(t.base, hello.VM, "commands", "ws")
+	conn, resp, err := t.dialer.DialContext(ctx, u.String(), header)
+	if err != nil {
+		if resp != nil {
+			defer httplink.Drain(resp.Body)
+			return nil, httplink.ReadError(resp)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("ws: %w", err)
+	}
+	if got := conn.Subprotocol(); got != subprotocol {
+		conn.Close()
+		return nil, fmt.Errorf("ws: the server speaks %q, not %q", got, subprotocol)
+	}
+	return framed.Dial(ctx, newPipe(conn), hello)
+}

@@ -1,0 +1,86 @@
+package ws
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// HandlerOptions are optional.
+type HandlerOptions struct {
+	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
+	// told as it is, any other as unauthorized. Default: everybody passes.
+	Authenticate func(r *http.Request, vm string) error
+	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
+	// that it is dead. Default: 15 s.
+	Keepalive time.Duration
+	// Log gets what clients are not told. Default: none.
+	Log *slog.Logger
+}
+
+// Handler answers GET …/vms/{vm_id}/commands/ws, where vm_id is the request's path value. Each
+// connection is a link of t.
+//
+// http.Server.Shutdown does not know of these connections: end the links at t, as the controller's
+// own Shutdown does. Requests of another origin, as browsers send them, are refused.
+func Handler(t transport.Transport, o HandlerOptions) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{t: t, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
+	h.upgrader = websocket.Upgrader{
+		HandshakeTimeout: writeTimeout,
+		ReadBufferSize:   readBuffer,
+		WriteBufferSize:  writeBuffer,
+		WriteBufferPool:  &writeBuffers,
+		Subprotocols:     []string{subprotocol},
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			code := transport.CodeProtocol
+			if status == http.StatusForbidden {
+				code = transport.CodeForbidden
+			}
+			httplink.WriteError(w, transport.Errorf(code, "%s", reason))
+		},
+	}
+	return http.HandlerFunc(h.serve)
+}
+
+type handler struct {
+	t         transport.Transport
+	auth      httplink.Authenticate
+	keepalive time.Duration
+	log       *slog.Logger
+	upgrader  websocket.Upgrader
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	vm, err := httplink.VM(r)
+	if err == nil {
+		err = h.auth.Check(r, vm)
+	}
+	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), subprotocol) {
+		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is not %s", subprotocol)
+	}
+	if err != nil {
+		httplink.WriteError(w, err)
+		return
+	}
+	conn, err := h.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return // answered by Upgrader.Error
+	}
+	err = framed.Serve(r.Context(), newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive})
+	if said := (*transport.Error)(nil); errors.As(err, &said) {
+		h.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
+	} else {
+		h.log.Debug("link ended", "vm_id", vm, "error", err)
+	}
+}

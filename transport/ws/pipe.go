@@ -1,0 +1,102 @@
+package ws
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+const (
+	subprotocol  = "miglink.v1"
+	maxMessage   = 2 << 20 // bytes; a page of commands with the largest parameters, or of acks
+	writeTimeout = 15 * time.Second
+	readBuffer   = 1 << 10
+	writeBuffer  = 4 << 10
+)
+
+// buffers are lent to connections while they write.
+var (
+	writeBuffers sync.Pool
+	encodings    = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+)
+
+// maxKept is the largest buffer that is kept for the next message.
+const maxKept = 64 << 10
+
+// pipe carries frames over one connection.
+type pipe struct {
+	conn   *websocket.Conn
+	closed sync.Once
+}
+
+func newPipe(conn *websocket.Conn) *pipe {
+	conn.SetReadLimit(maxMessage)
+	return &pipe{conn: conn}
+}
+
+func (p *pipe) Send(f *framed.Frame) error {
+	b := encodings.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= maxKept {
+			b.Reset()
+			encodings.Put(b)
+		}
+	}()
+	if err := framed.Encode(b, f); err != nil {
+		return fmt.Errorf("ws: %w", err)
+	}
+	if b.Len() > maxMessage {
+		return fmt.Errorf("ws: a message of %d bytes, at most %d are allowed", b.Len(), maxMessage)
+	}
+	deadline := time.Now().Add(writeTimeout)
+	if err := p.conn.SetWriteDeadline(deadline); err != nil {
+		return fmt.Errorf("ws: %w", err)
+	}
+	if err := p.conn.WriteMessage(websocket.TextMessage, b.Bytes()); err != nil {
+		return fmt.Errorf("ws: %w", err)
+	}
+	if f.Close != nil { // tell those, too, who only know WebSocket
+		_ = p.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(closeCode(f.Close.Code), string(f.Close.Code)), deadline)
+	}
+	return nil
+}
+
+func closeCode(c transport.Code) int {
+	switch c {
+	case transport.CodeUnavailable, transport.CodeMoved:
+		return websocket.CloseServiceRestart
+	case transport.CodeProtocol:
+		return websocket.CloseProtocolError
+	case transport.CodeTooLarge:
+		return websocket.CloseMessageTooBig
+	case transport.CodeInternal:
+		return websocket.CloseInternalServerErr
+	}
+	return websocket.ClosePolicyViolation
+}
+
+func (p *pipe) Recv() (*framed.Frame, error) {
+	kind, b, err := p.conn.ReadMessage()
+	switch {
+	case errors.Is(err, websocket.ErrReadLimit):
+		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
+	case err != nil:
+		return nil, fmt.Errorf("ws: %w", err)
+	case kind != websocket.TextMessage:
+		return nil, transport.Errorf(transport.CodeProtocol, "a message is not text")
+	}
+	return framed.Decode(b)
+}
+
+func (p *pipe) Close() error {
+	var err error
+	p.closed.Do(func() { err = p.conn.Close() })
+	return err
+}
