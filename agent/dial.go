@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// goodAfter is how long a link must have lived for the next wait to start small again.
+const goodAfter = 10 * time.Second
+
+// keepLinked dials until ctx ends (nil) or the controller says to stop for good.
+func (a *Agent) keepLinked(ctx context.Context) error {
+	bound := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(a.opts.BackoffInitial),
+		backoff.WithMaxInterval(a.opts.BackoffMax),
+		backoff.WithMaxElapsedTime(0),
+		backoff.WithRandomizationFactor(0), // full jitter is drawn below
+	)
+	for {
+		began := time.Now()
+		err := a.attach(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case transport.Terminal(err):
+			a.log.Error("the controller told this agent to stop", "error", err)
+			return err
+		}
+		if time.Since(began) >= goodAfter {
+			bound.Reset()
+		}
+		wait := a.wait(err, bound)
+		a.log.Warn("link lost", "error", err, "retry_in", wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// wait is a random part of a bound that grows, and at least what the controller asks for, spread a
+// little so that agents told the same do not come back together.
+func (a *Agent) wait(err error, bound *backoff.ExponentialBackOff) time.Duration {
+	if errors.Is(err, transport.ErrMoved) {
+		return transport.RetryAfter(err)
+	}
+	wait := rand.N(max(bound.NextBackOff(), 1))
+	if asked := transport.RetryAfter(err); asked > 0 {
+		wait = max(wait, asked+rand.N(asked/10+1))
+	}
+	return wait
+}
+
+// attach dials once and serves the link until it ends. It never returns nil.
+func (a *Agent) attach(ctx context.Context) error {
+	a.mu.Lock()
+	hello := transport.Hello{VM: a.opts.VM, Instance: a.opts.Instance, After: a.after, Window: a.opts.Window}
+	a.mu.Unlock()
+	dialCtx, cancel := context.WithTimeout(ctx, a.opts.DialTimeout)
+	link, err := a.transport.Dial(dialCtx, hello)
+	cancel()
+	if err != nil {
+		return err
+	}
+	a.log.Info("linked", "instance", a.opts.Instance)
+	a.setLink(link)
+	defer a.setLink(nil)
+
+	ctx, stop := context.WithCancel(ctx)
+	sent := make(chan error, 1)
+	go func() {
+		err := a.sendAcks(ctx, link)
+		link.Close() // ends Receive
+		sent <- err
+	}()
+	err = a.receive(ctx, link)
+	stop()
+	link.Close()
+	return first(err, <-sent)
+}
+
+// first prefers what the peer said, and then what is not a mere echo of the link's own end.
+func first(errs ...error) error {
+	var said *transport.Error
+	for _, err := range errs {
+		if errors.As(err, &said) {
+			return err
+		}
+	}
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, transport.ErrClosed) && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return errs[0]
+}
+
+func (a *Agent) receive(ctx context.Context, link transport.Link) error {
+	for {
+		page, err := link.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		if !a.take(page) {
+			<-ctx.Done() // stopping: what is not taken comes again
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,240 @@
+// Package journal keeps, in an append-only file, what an agent must not forget when it is killed:
+// which commands it holds, which handlers have begun, and what came of them.
+//
+// A write is durable when it returns; concurrent writes share one fsync. A record that a crash has
+// torn is dropped at the next start: it had not returned.
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/miglink/miglink/transport"
+)
+
+const (
+	fileName   = "journal"
+	minCompact = 1 << 20 // bytes; smaller files are left alone
+)
+
+// Errors of Write.
+var (
+	ErrFull   = errors.New("the journal is full")
+	ErrClosed = errors.New("journal: closed")
+)
+
+// Journal is safe for concurrent use.
+type Journal struct {
+	dir   string
+	limit int64
+	keep  int
+	lock  *os.File
+
+	mu       sync.Mutex
+	flushed  sync.Cond
+	file     *os.File
+	size     int64
+	pending  []byte
+	state    *state
+	compact  int64  // size at which to write the file anew
+	wrote    uint64 // generation of what was added to pending last
+	durable  uint64 // generation of what is on disk
+	flushing bool
+	err      error // the file failed; nothing is written any more
+}
+
+// Open opens or makes the journal in dir, and returns the commands that it knows, in the order
+// received, and the cursor of the last. limit bounds the file in bytes; of the commands whose outcome
+// the controller knows, the latest keep are remembered.
+func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, "", fmt.Errorf("journal: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock, state: newState()}
+	j.flushed.L = &j.mu
+	if err := j.load(); err != nil {
+		lock.Close()
+		return nil, nil, "", err
+	}
+	tasks := make([]Task, len(j.state.order))
+	for i, t := range j.state.order {
+		tasks[i] = *t
+	}
+	return j, tasks, j.state.cursor, nil
+}
+
+func (j *Journal) path() string { return filepath.Join(j.dir, fileName) }
+
+// load reads what there is and writes it anew, compacted.
+func (j *Journal) load() error {
+	b, err := os.ReadFile(j.path())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if len(b) > 0 {
+		rest, ok := bytes.CutPrefix(b, []byte(header))
+		if !ok {
+			return fmt.Errorf("journal: %s is not a journal of this version; move it away to start without what it knows", j.path())
+		}
+		for len(rest) > 0 {
+			r, next, err := readRecord(rest)
+			if errors.Is(err, errTorn) {
+				if err := j.checkTail(rest); err != nil {
+					return err
+				}
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("%w (%s; move it away to start without what it knows)", err, j.path())
+			}
+			j.state.apply(r)
+			rest = next
+		}
+	}
+	return j.rewrite()
+}
+
+// checkTail tells a write that a crash has torn, after which there is nothing, from damage in the
+// middle, after which good records follow.
+func (j *Journal) checkTail(rest []byte) error {
+	for i := 1; i+frameHead < len(rest); i++ {
+		if r, _, err := readRecord(rest[i:]); err == nil && r.ID != "" {
+			return fmt.Errorf("journal: %s is damaged: good records follow a bad one; move it away to start without what it knows", j.path())
+		}
+	}
+	return nil
+}
+
+// Write makes records durable. Over the limit it returns ErrFull for records of received commands
+// and writes nothing; what is said of commands that are held already always fits.
+func (j *Journal) Write(records ...Record) error { return j.write(true, records) }
+
+// Note writes records along with the next Write, or at Close.
+func (j *Journal) Note(records ...Record) error { return j.write(false, records) }
+
+func (j *Journal) write(wait bool, records []Record) error {
+	var b []byte
+	adds := false
+	for _, r := range records {
+		var err error
+		if b, err = appendRecord(b, r); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		adds = adds || r.Received != nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.err != nil {
+		return j.err
+	}
+	if adds && j.size+int64(len(j.pending)+len(b)) > j.limit {
+		j.settle()
+		if j.err == nil {
+			j.err = j.rewrite()
+		}
+		if j.err != nil {
+			return j.err
+		}
+		if j.size+int64(len(b)) > j.limit {
+			return ErrFull
+		}
+	}
+	for _, r := range records {
+		j.state.apply(r)
+	}
+	j.pending = append(j.pending, b...)
+	j.wrote++
+	mine := j.wrote
+	if !wait {
+		return nil
+	}
+	for j.durable < mine && j.err == nil {
+		if j.flushing {
+			j.flushed.Wait()
+			continue
+		}
+		j.flush()
+	}
+	if j.err == nil && j.size > j.compact {
+		j.settle()
+		if j.err == nil {
+			j.err = j.rewrite()
+		}
+	}
+	return j.err
+}
+
+// settle waits until nobody flushes, so that the file may be replaced.
+func (j *Journal) settle() {
+	for j.flushing {
+		j.flushed.Wait()
+	}
+}
+
+// flush writes what is pending, for all who wait. It is called, and returns, with mu locked, but
+// does not hold it meanwhile.
+func (j *Journal) flush() {
+	b, upto := j.pending, j.wrote
+	j.pending, j.flushing = nil, true
+	j.mu.Unlock()
+	_, err := j.file.Write(b)
+	if err == nil {
+		err = j.file.Sync()
+	}
+	j.mu.Lock()
+	j.flushing = false
+	if err != nil {
+		j.err = fmt.Errorf("journal: %w", err)
+	} else {
+		j.size += int64(len(b))
+		j.durable = upto
+	}
+	j.flushed.Broadcast()
+}
+
+// rewrite replaces the file by one that says the same in fewer records. mu is locked, or nobody else
+// knows j yet.
+func (j *Journal) rewrite() error {
+	j.state.forget(j.keep)
+	b := []byte(header)
+	for _, r := range j.state.records() {
+		var err error
+		if b, err = appendRecord(b, r); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	file, err := replaceFile(j.path(), b)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if j.file != nil {
+		j.file.Close()
+	}
+	j.file, j.size, j.pending, j.durable = file, int64(len(b)), nil, j.wrote
+	j.compact = max(minCompact, 4*j.size)
+	return nil
+}
+
+// Close writes what was noted and gives the directory free.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.settle()
+	if errors.Is(j.err, ErrClosed) {
+		return nil
+	}
+	if j.err == nil && len(j.pending) > 0 {
+		j.flush()
+	}
+	err := j.err
+	j.err = ErrClosed
+	return errors.Join(err, j.file.Close(), j.lock.Close())
+}

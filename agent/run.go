@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/agent/internal/journal"
+	"github.com/miglink/miglink/transport"
+)
+
+// runLane runs what waits, one at a time, and starts what may run beside it.
+func (a *Agent) runLane(ctx context.Context) {
+	busy := false
+	idle := make(chan struct{}, 1)
+	for {
+		select {
+		case <-a.laneWoken:
+		case <-idle:
+			busy = false
+		case <-ctx.Done():
+			return
+		}
+		for {
+			t, taskCtx := a.nextTask(ctx, busy)
+			if t == nil {
+				break
+			}
+			if t.handler.policy.Concurrent {
+				a.running.Go(func() { a.run(taskCtx, t) })
+				continue
+			}
+			busy = true
+			a.running.Go(func() {
+				a.run(taskCtx, t)
+				idle <- struct{}{}
+			})
+		}
+	}
+}
+
+// nextTask takes the next task off the lane: while one runs, only one that may run beside it.
+func (a *Agent) nextTask(ctx context.Context, busy bool) (*task, context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, t := range a.lane {
+		if busy && !t.handler.policy.Concurrent {
+			continue
+		}
+		a.lane = slices.Delete(a.lane, i, i+1)
+		taskCtx, stop := context.WithCancelCause(ctx)
+		t.stop = stop
+		return t, taskCtx
+	}
+	return nil, nil
+}
+
+// run goes on with a task until it is finished, or the agent stops.
+func (a *Agent) run(ctx context.Context, t *task) {
+	defer t.stop(nil)
+	for {
+		if final, ended := a.decided(t); ended {
+			a.finish(t, final)
+			return
+		}
+		final, ok := a.attempt(ctx, t)
+		if !ok {
+			return
+		}
+		if final.Stage != ack.Deferred {
+			a.finish(t, final)
+			return
+		}
+		if !a.deferTask(ctx, t, final) {
+			return
+		}
+	}
+}
+
+// decided says how a task ends that is not to be run, or not again.
+func (a *Agent) decided(t *task) (ack.Ack, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case t.dropped != nil:
+		return *t.dropped, true
+	case t.Expired(time.Now()) && !t.begun: // one that had begun when the process died was in time
+		return ack.Ack{Stage: ack.Expired, Reason: "not started in time"}, true
+	}
+	return ack.Ack{}, false
+}
+
+// attempt runs the handler once. It returns false where the agent stops and the task is left for the
+// next process.
+func (a *Agent) attempt(ctx context.Context, t *task) (ack.Ack, bool) {
+	if final, ok := a.begin(ctx, t); !ok || final.Stage != "" {
+		return final, ok
+	}
+	a.mu.Lock()
+	job := &Job{a: a, t: t, attempt: t.Attempt}
+	a.mu.Unlock()
+	if a.journal != nil {
+		if err := a.journal.Write(journal.Record{ID: t.ID, Started: job.attempt}); err != nil {
+			a.log.Error("cannot journal a start", "command_id", t.ID, "type", t.Type, "error", err)
+			return ack.Ack{Stage: ack.Rejected, Reason: "the agent's journal failed"}, true
+		}
+	}
+	a.log.Info("command started", "command_id", t.ID, "type", t.Type, "attempt", job.attempt)
+	result, err := t.handler.call(ctx, job)
+	return outcome(ctx, result, err)
+}
+
+// begin says that the task starts and, if its type wants that confirmed, waits. It returns the end
+// of a task that may not start.
+func (a *Agent) begin(ctx context.Context, t *task) (ack.Ack, bool) {
+	if !t.handler.policy.Confirm {
+		a.mu.Lock()
+		a.say(t, ack.Started, nil)
+		a.mu.Unlock()
+		return ack.Ack{}, true
+	}
+	recorded := make(chan error, 1)
+	a.mu.Lock()
+	a.say(t, ack.Started, func(err error) { recorded <- err })
+	a.mu.Unlock()
+	select {
+	case err := <-recorded:
+		if err != nil {
+			return refusedEnd(err), true
+		}
+		return ack.Ack{}, true
+	case <-ctx.Done():
+		return a.stopped(ctx, t)
+	}
+}
+
+// stopped is how a task ends whose handler does not run when its context has ended.
+func (a *Agent) stopped(ctx context.Context, t *task) (ack.Ack, bool) {
+	if errors.Is(context.Cause(ctx), errStopping) {
+		return ack.Ack{}, false
+	}
+	final, _ := a.decided(t)
+	return final, true
+}
+
+// refusedEnd is the end of a task that the controller does not let start.
+func refusedEnd(err error) ack.Ack {
+	end := ack.Ack{Stage: ack.Rejected, Reason: "the controller refused the start: " + err.Error()}
+	switch {
+	case errors.Is(err, transport.ErrCommandCanceled):
+		end.Stage = ack.Canceled
+	case errors.Is(err, transport.ErrCommandExpired):
+		end.Stage = ack.Expired
+	case errors.Is(err, transport.ErrCommandSuperseded):
+		end.Stage = ack.Superseded
+	}
+	return end
+}
+
+// outcome is what a handler's return means.
+func outcome(ctx context.Context, result any, err error) (ack.Ack, bool) {
+	var reject *rejection
+	var retry *retryLater
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+		raw, err := marshalResult(result)
+		final := ack.Ack{Stage: ack.Succeeded, Result: raw}
+		if err != nil { // it did succeed
+			final.Reason = err.Error()
+		}
+		return final, true
+	case errors.As(err, &reject):
+		return ack.Ack{Stage: ack.Rejected, Reason: reject.reason}, true
+	case errors.Is(cause, ErrCanceled):
+		return ack.Ack{Stage: ack.Canceled, Reason: err.Error()}, true
+	case errors.Is(cause, errStopping):
+		return ack.Ack{}, false
+	case errors.As(err, &retry):
+		return ack.Ack{Stage: ack.Deferred, Reason: retry.reason, RetryAfter: retry.after.Seconds()}, true
+	}
+	return ack.Ack{Stage: ack.Failed, Reason: err.Error()}, true
+}
+
+// deferTask waits until a deferred task may run again: when its time has come, or when the
+// controller delivers it again, whichever is first. It returns false where the agent stops.
+func (a *Agent) deferTask(ctx context.Context, t *task, deferral ack.Ack) bool {
+	a.mu.Lock()
+	select {
+	case <-t.again: // of an earlier deferral
+	default:
+	}
+	t.stage = ack.Deferred
+	next := t.Attempt + 1
+	deferral.CommandID, deferral.Attempt, deferral.Time = t.ID, t.Attempt, time.Now()
+	deferral.Reason = shorten(deferral.Reason)
+	a.out.put(deferral, true, nil)
+	wait := deferral.Delay()
+	if !t.ExpiresAt.IsZero() {
+		wait = min(wait, time.Until(t.ExpiresAt))
+	}
+	a.mu.Unlock()
+	timer := time.NewTimer(max(wait, 0))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.again:
+	case <-ctx.Done():
+		return !errors.Is(context.Cause(ctx), errStopping) // cancelled: run sees it
+	}
+	a.mu.Lock()
+	t.Attempt = max(t.Attempt, next)
+	a.mu.Unlock()
+	return true
+}
