@@ -1,0 +1,147 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/fault"
+	"github.com/miglink/miglink/transport/web"
+)
+
+// Subject is a transport to be proven.
+type Subject struct {
+	Name string
+
+	// Open puts the transport in front of the controller and returns the client half. What it
+	// starts ends with env: use ServeHTTP, Proxy and Cleanup.
+	Open func(env *Env, controller transport.Transport) (transport.Transport, error)
+
+	// Facts exclude the scenarios that make no sense on this transport.
+	Facts Facts
+}
+
+// Facts are what a transport declares of itself.
+type Facts struct {
+	NoWire bool // no bytes between the halves: faults are injected at the link instead
+	NoHTTP bool // the server half is not served by Env.ServeHTTP
+	Polls  bool // a link of the client half is a link of the controller only while it asks
+
+	// DialsPerAttempt is how often one attempt of an agent reaches the controller, where that is
+	// more than once: a Fallback tries several ways.
+	DialsPerAttempt int
+}
+
+// Env is the surroundings of one scenario: the network, and what is to be cleaned up.
+type Env struct {
+	ctx     context.Context
+	seed    uint64
+	cleanup []func()
+	proxies []*fault.Proxy
+	urls    []string // of ServeHTTP, without the proxy
+}
+
+// Context ends with the scenario.
+func (e *Env) Context() context.Context { return e.ctx }
+
+// Cleanup has f called at the end of the scenario, the last first.
+func (e *Env) Cleanup(f func()) { e.cleanup = append(e.cleanup, f) }
+
+// ServeHTTP serves h on a real socket, behind a proxy whose faults the scenarios control, and returns
+// the URL of the proxy. A handler of package web is to be reached at its root.
+func (e *Env) ServeHTTP(h http.Handler) (url string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	if err != nil {
+		return "", err
+	}
+	requests, stop := context.WithCancel(context.Background())
+	s := web.NewServer(requests, http.StripPrefix("/api/v1", h))
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(l) // ends with Close
+	}()
+	e.Cleanup(func() {
+		stop()
+		s.Close()
+		<-served
+	})
+	e.urls = append(e.urls, "http://"+l.Addr().String()+"/api/v1")
+	addr, err := e.Proxy(l.Addr().String())
+	return "http://" + addr, err
+}
+
+// Proxy puts a proxy whose faults the scenarios control in front of addr, for transports that are not
+// HTTP.
+func (e *Env) Proxy(addr string) (string, error) {
+	p, err := fault.NewProxy(addr, e.seed)
+	if err != nil {
+		return "", err
+	}
+	e.proxies = append(e.proxies, p)
+	e.Cleanup(func() { p.Close() })
+	return p.Addr(), nil
+}
+
+func (e *Env) close() {
+	for _, f := range slices.Backward(e.cleanup) {
+		f()
+	}
+}
+
+// Scenario is one promise, put to the test.
+type Scenario struct {
+	Number            int    // of the catalogue; others refer to it
+	Name              string // short, with dashes
+	Given, When, Then string
+
+	NeedsWire bool // the fault is one of bytes
+	NeedsHTTP bool // speaks HTTP by itself
+
+	Run func(w *World)
+}
+
+// excluded says why a scenario does not apply to a subject, or nothing.
+func (s Scenario) excluded(f Facts) string {
+	switch {
+	case s.NeedsWire && f.NoWire:
+		return "no wire"
+	case s.NeedsHTTP && (f.NoHTTP || f.NoWire):
+		return "no HTTP"
+	}
+	return ""
+}
+
+// Scenarios returns the catalogue, by number.
+func Scenarios() []Scenario {
+	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, hostile, httpScenarios)
+	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
+	return all
+}
+
+// Select returns the scenarios whose number or name is listed; all where nothing is.
+func Select(names []string) ([]Scenario, error) {
+	all := Scenarios()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []Scenario
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(s Scenario) bool {
+			return s.title() == name || s.Name == name || strings.HasPrefix(s.title(), name+" ")
+		})
+		if i < 0 {
+			return nil, errors.New("there is no scenario " + name)
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}
+
+// patience bounds each wait for something that must happen; it is no measure of speed.
+const patience = 20 * time.Second
