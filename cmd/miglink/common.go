@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
+
+	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/longpoll"
+	"github.com/miglink/miglink/transport/sse"
+	"github.com/miglink/miglink/transport/ws"
+)
+
+// registry is the transports of the command line, in the order of auto.
+var registry = transport.Registry{
+	{Name: "ws", Open: ws.Open},
+	{Name: "sse", Open: sse.Open},
+	{Name: "longpoll", Open: longpoll.Open},
+}
+
+// operator is what the commands share that speak to a controller's admin API.
+type operator struct {
+	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
+	Output     string `enum:"table,json" default:"table" help:"table or json."`
+}
+
+func (o operator) client() (*admin.Client, error) {
+	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{})
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return c, nil
+}
+
+func (o operator) json() bool { return o.Output == "json" }
+
+func printJSON(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// terminal says whether f is one, and not a file or a pipe.
+func terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func newTable(w io.Writer, header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	t.Style().Options.SeparateRows = false
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(header)
+	return t
+}
+
+// ago is how long ago t was, for people.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := time.Since(t)
+	switch {
+	case d < time.Minute:
+		d = d.Truncate(100 * time.Millisecond)
+	default:
+		d = d.Truncate(time.Second)
+	}
+	return d.String() + " ago"
+}
+
+func short(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+// logging are the flags of processes that log.
+type logging struct {
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"debug, info, warn or error."`
+	LogFormat string `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// logger logs to standard error; the level can be changed while the process runs.
+func (l logging) logger() (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	if err := level.UnmarshalText([]byte(l.LogLevel)); err != nil {
+		return nil, nil, fmt.Errorf("log level: %w", err)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o)), level, nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o)), level, nil
+}
+
+// sleep returns false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

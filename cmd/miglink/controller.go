@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/ledger/bolt"
+	"github.com/miglink/miglink/transport/web"
+)
+
+type controllerCmd struct {
+	Listen   string `default:"127.0.0.1:8080" help:"Address to listen on." placeholder:"HOST:PORT"`
+	Data     string `default:"miglink-data" help:"Directory of the ledger." placeholder:"DIR"`
+	Insecure bool   `help:"Listen on an address that others can reach, although nobody is asked for credentials."`
+	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
+	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
+
+	AckDeadline time.Duration `default:"30s" help:"Deliver a command again that was not heard of for this long."`
+	MaxAttempts int           `default:"10" help:"Deliveries before a command is given up."`
+	Lease       time.Duration `default:"30s" help:"How long a VM counts as online after its last sign of life."`
+	Window      int           `default:"64" help:"Most commands in flight per VM."`
+	Retention   time.Duration `default:"168h" help:"How long settled commands are remembered."`
+	Drain       time.Duration `default:"5s" help:"Spread the end of links over this time when stopping."`
+	logging
+}
+
+// stopTime bounds what a stop takes beyond the drain.
+const stopTime = 10 * time.Second
+
+func (c *controllerCmd) Run(ctx context.Context) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	log, _, err := c.logger()
+	if err != nil {
+		return err
+	}
+	l, err := bolt.Open(c.Data)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	defer l.Close()
+	ctl := controller.New(l, controller.Options{
+		Log: log, AckDeadline: c.AckDeadline, MaxAttempts: c.MaxAttempts, Lease: c.Lease, Window: c.Window, Retention: c.Retention,
+	})
+	defer ctl.Close()
+
+	mux := http.NewServeMux()
+	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Log: log})))
+	mux.Handle("/admin/v1/", http.StripPrefix("/admin/v1", admin.Handler(ctl, admin.Options{Log: log})))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRequests()
+	server := web.NewServer(requests, mux)
+
+	var network net.ListenConfig
+	listener, err := network.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	served := make(chan error, 1)
+	scheme := "http"
+	if c.TLSCert != "" {
+		scheme = "https"
+		go func() { served <- server.ServeTLS(listener, c.TLSCert, c.TLSKey) }()
+	} else {
+		go func() { served <- server.Serve(listener) }()
+	}
+	fmt.Printf("controller: %s://%s, ledger in %s\n", scheme, listener.Addr(), c.Data)
+
+	select {
+	case err := <-served:
+		return &exitError{exitUsage, err}
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "component", "controller", "drain", c.Drain)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Drain+stopTime)
+	defer cancel()
+	err = ctl.Shutdown(limit, c.Drain)
+	stopRequests()
+	return errors.Join(err, server.Shutdown(limit))
+}
+
+func (c *controllerCmd) check() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return usage("--tls-cert and --tls-key go together")
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return usage("--listen: %w", err)
+	}
+	ip := net.ParseIP(host)
+	if host != "localhost" && (ip == nil || !ip.IsLoopback()) && !c.Insecure {
+		return usage("--listen %s can be reached by others, and there is no authentication: whoever reaches it may send commands; say --insecure if that is meant", c.Listen)
+	}
+	for name, d := range map[string]time.Duration{"--ack-deadline": c.AckDeadline, "--lease": c.Lease, "--retention": c.Retention} {
+		if d <= 0 {
+			return usage("%s is not positive", name)
+		}
+	}
+	if c.MaxAttempts < 1 || c.Window < 1 || c.Drain < 0 {
+		return usage("--max-attempts and --window are at least 1, and --drain is not negative")
+	}
+	return nil
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The test binary is the program, too, so that processes can be killed and exit statuses seen. The
+// variable is not one of MIGLINK_: the demo's children, which inherit none of those, need it.
+const asMiglink = "TEST_AS_MIGLINK"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMiglink) != "" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// patience is how long a process may take for what it does at once.
+const patience = 60 * time.Second
+
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asMiglink+"=1")
+	return cmd
+}
+
+type output struct {
+	status      int
+	out, errors string
+}
+
+// miglink runs the program to its end.
+func miglink(t *testing.T, args ...string) output {
+	t.Helper()
+	cmd := program(t, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return output{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// ok is miglink, which has to succeed.
+func ok(t *testing.T, args ...string) string {
+	t.Helper()
+	o := miglink(t, args...)
+	require.Zero(t, o.status, "miglink %s: %s", strings.Join(args, " "), o.errors)
+	return o.out
+}
+
+// process is a running program.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	first string // line of its standard output
+	out   *printed
+	log   *printed
+	ended chan struct{}
+}
+
+// printed collects what a process prints, and can be waited on.
+type printed struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed and replaced with each write
+}
+
+func newPrinted() *printed { return &printed{more: make(chan struct{})} }
+
+func (l *printed) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.more)
+	l.more = make(chan struct{})
+	return l.b.Write(p)
+}
+
+func (l *printed) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// await returns once the text is there.
+func (l *printed) await(t *testing.T, text string) {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		l.mu.Lock()
+		found, more := strings.Contains(l.b.String(), text), l.more
+		l.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-more:
+		case <-limit:
+			require.Failf(t, "it does not print what is awaited", "%q, but: %s", text, l)
+		}
+	}
+}
+
+// start runs the program until the test ends, and returns once it has printed a line.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: program(t, args...), out: newPrinted(), log: newPrinted(), ended: make(chan struct{})}
+	p.cmd.Stderr = p.log
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	first := make(chan string, 1)
+	go func() {
+		defer close(p.ended)
+		r := bufio.NewReader(stdout)
+		line, _ := r.ReadString('\n')
+		first <- line
+		_, _ = io.WriteString(p.out, line)
+		_, _ = io.Copy(p.out, r)
+		_ = p.cmd.Wait()
+	}()
+	t.Cleanup(p.kill)
+	select {
+	case p.first = <-first:
+	case <-time.After(patience):
+		require.Fail(t, "the process prints nothing", p.log.String())
+	}
+	return p
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone
+	<-p.ended
+}
+
+// interrupt is Ctrl-C; it returns the exit status.
+func (p *process) interrupt() int {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGINT))
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		require.Fail(p.t, "the process does not stop", p.log.String())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// startController returns its URL.
+func startController(t *testing.T, args ...string) (*process, string) {
+	t.Helper()
+	p := start(t, append([]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--drain", "0s"}, args...)...)
+	_, after, found := strings.Cut(p.first, "http://")
+	require.True(t, found, "%s%s", p.first, p.log)
+	address, _, _ := strings.Cut(after, ",")
+	return p, "http://" + address
+}
+
+func script(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(name, []byte("#!/bin/sh\n"+text+"\n"), 0o700))
+	return name
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	taken := listener.Addr().String()
+	t.Cleanup(func() { listener.Close() })
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dead := "http://" + closed.Addr().String()
+	require.NoError(t, closed.Close())
+	badLine := filepath.Join(t.TempDir(), "commands.jsonl")
+	require.NoError(t, os.WriteFile(badLine, []byte(
+		`{"vm_id":"vm","type":"drain","parameters":{}}`+"\n\n"+`{"vm_id":"vm","type":"set_log_level","parameters":{"level":"loud"}}`+"\n"), 0o600))
+
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string
+	}{
+		"no command":             {nil, 2, "expected one of"},
+		"unknown command":        {[]string{"frobnicate"}, 2, "unexpected argument frobnicate"},
+		"unknown flag":           {[]string{"fleet", "--colour"}, 2, "unknown flag --colour"},
+		"send to nobody":         {[]string{"send"}, 2, "a VM and a type"},
+		"send and file":          {[]string{"send", "vm", "drain", "--file", "x"}, 2, "--file names VMs"},
+		"parameters, no JSON":    {[]string{"send", "vm", "drain", "--params", "{"}, 2, "parameters"},
+		"parameters, wrong":      {[]string{"send", "vm", "set_log_level", "--params", `{"level":"loud"}`}, 2, "level"},
+		"parameters, no file":    {[]string{"send", "vm", "drain", "--params", "@/does/not/exist"}, 2, "/does/not/exist"},
+		"TTL of no time":         {[]string{"send", "vm", "drain", "--ttl", "soon"}, 2, "ttl"},
+		"TTL in the past":        {[]string{"send", "vm", "drain", "--ttl=-5s"}, 2, "TTL"},
+		"bad line":               {[]string{"send", "--file", badLine}, 2, "commands.jsonl line 3"},
+		"no file":                {[]string{"send", "--file", "/does/not/exist"}, 2, "/does/not/exist"},
+		"bad type":               {[]string{"send", "vm", "Two Words"}, 2, "type"},
+		"controller not a URL":   {[]string{"fleet", "--controller", "localhost"}, 2, "localhost"},
+		"dead controller":        {[]string{"send", "vm", "drain", "--controller", dead}, 3, "connection refused"},
+		"dead controller, fleet": {[]string{"fleet", "--controller", dead}, 3, "connection refused"},
+		"no VM":                  {[]string{"agent"}, 2, "--vm"},
+		"bad VM":                 {[]string{"agent", "--vm", ".."}, 2, "vm_id"},
+		"unknown transport":      {[]string{"agent", "--vm", "vm", "--transport", "pigeon"}, 2, "pigeon"},
+		"exec of a bad type":     {[]string{"agent", "--vm", "vm", "--exec", "A B=true"}, 2, "--exec"},
+		"exec of cancel":         {[]string{"agent", "--vm", "vm", "--exec", "cancel=true"}, 2, "cancel"},
+		"exec of no program":     {[]string{"agent", "--vm", "vm", "--exec", "drain=/does/not/exist"}, 2, "/does/not/exist"},
+		"public address":         {[]string{"controller", "--listen", ":0", "--data", t.TempDir()}, 2, "--insecure"},
+		"no address":             {[]string{"controller", "--listen", "here", "--data", t.TempDir()}, 2, "--listen"},
+		"address in use":         {[]string{"controller", "--listen", taken, "--data", t.TempDir()}, 2, "in use"},
+		"certificate, no key":    {[]string{"controller", "--tls-cert", "x", "--data", t.TempDir()}, 2, "--tls-key"},
+		"lease of no time":       {[]string{"controller", "--lease", "0s", "--data", t.TempDir()}, 2, "--lease"},
+		"unknown subject":        {[]string{"conformance", "--subjects", "pigeon"}, 2, "pigeon"},
+		"unknown scenario":       {[]string{"conformance", "--scenarios", "1000"}, 2, "1000"},
+		"demo of nothing":        {[]string{"demo", "--rounds", "0"}, 2, "--rounds"},
+		"demo, bad transport":    {[]string{"demo", "--transports", "pigeon"}, 2, "pigeon"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := miglink(t, c.args...)
+			require.Equal(t, c.status, o.status, o.errors)
+			require.Contains(t, o.errors, c.want)
+			require.Empty(t, o.out)
+			require.Equal(t, 1, strings.Count(o.errors, "\n"), "one clear line: %s", o.errors)
+			require.Less(t, len(o.errors), 400)
+		})
+	}
+}
+
+func TestSendStatusCancelWatch(t *testing.T) {
+	t.Parallel()
+	ctl, url := startController(t, "--log-level", "debug")
+	to := func(args ...string) []string { return append(args, "--controller", url) }
+	agent := start(t, to("agent", "--vm", "vm-1", "--heartbeat", "50ms", "--journal", t.TempDir(), "--log-level", "debug",
+		"--exec", "drain="+script(t, `cat; echo " $MIGLINK_COMMAND_TYPE $MIGLINK_VM $MIGLINK_ATTEMPT $MIGLINK_COMMAND_ID"`),
+		"--exec", "fail="+script(t, "echo the disk is full >&2; exit 3"),
+		"--exec", "slow="+script(t, "sleep 3600"))...)
+	watch := start(t, to("watch", "vm-1", "--output", "table")...)
+
+	out := ok(t, to("send", "vm-1", "drain", "--id", "c1", "--params", `{"reason":"deploy"}`, "--wait", "60s")...)
+	require.Equal(t, "c1 drain to vm-1: succeeded\n", out)
+	out = ok(t, to("status", "c1")...)
+	require.Contains(t, out, `{"output":"{\"reason\":\"deploy\"} drain vm-1 1 c1"}`, "parameters on standard input, and the environment")
+	for _, stage := range []string{"queued", "delivered", "succeeded"} { // one that is fast skips the rest
+		require.Contains(t, out, stage)
+	}
+
+	o := miglink(t, to("send", "vm-1", "fail", "--wait", "60s")...)
+	require.Equal(t, 1, o.status)
+	require.Contains(t, o.errors, "failed: exit status 3: the disk is full")
+
+	o = miglink(t, to("send", "vm-1", "no_such_type", "--wait", "60s")...)
+	require.Equal(t, 1, o.status)
+	require.Contains(t, o.errors, "rejected")
+	require.Contains(t, o.errors, "set_log_level", "the types that the agent knows")
+
+	o = miglink(t, to("send", "vm-1", "slow", "--id", "c2", "--wait", "50ms")...)
+	require.Equal(t, 4, o.status)
+	require.Contains(t, o.errors, "it goes on")
+	watch.out.await(t, "c2: started")
+	out = ok(t, to("cancel", "c2", "--reason", "not now", "--wait", "60s")...)
+	require.Contains(t, out, "c2 slow to vm-1: canceled")
+	o = miglink(t, to("cancel", "nobody")...)
+	require.Equal(t, 2, o.status)
+
+	o = miglink(t, to("send", "vm-1", "register_runner", "--wait", "60s", "--params",
+		`{"registration_token":"s3cr3t","runner_url":"https://ci.example.com/a","runner_group":"g","labels":[]}`)...)
+	require.Zero(t, o.status, o.errors)
+
+	file := filepath.Join(t.TempDir(), "commands.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat(`{"vm_id":"vm-1","type":"update_config","parameters":{"config_key":"k","config_value":"v"}}`+"\n", 20)), 0o600))
+	out = ok(t, to("send", "--file", file)...)
+	require.Equal(t, "20 commands queued for 1 VMs\n", out)
+	out = ok(t, to("send", "--file", file, "--wait", "60s", "--output", "json")...)
+	var statuses []struct {
+		Stage string `json:"stage"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &statuses), out)
+	require.Len(t, statuses, 20)
+	for _, s := range statuses {
+		require.Equal(t, "succeeded", s.Stage)
+	}
+
+	require.Contains(t, ok(t, to("status", "vm-1")...), "vm-1, the latest 20 commands")
+	require.Contains(t, ok(t, to("status")...), "online")
+	var fleet []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(ok(t, to("fleet", "--output", "json")...)), &fleet))
+	require.Len(t, fleet, 1)
+	require.Equal(t, "ws", fleet[0]["transport"])
+	o = miglink(t, to("status", "nobody")...)
+	require.Equal(t, 1, o.status)
+
+	watch.out.await(t, "vm-1 drain c1: succeeded")
+	watch.out.await(t, "c2: canceled")
+	require.Zero(t, watch.interrupt(), "that is how one ends a watch")
+	require.Zero(t, agent.interrupt(), agent.log)
+	require.Zero(t, ctl.interrupt(), ctl.log)
+	require.NotContains(t, ctl.log.String()+agent.log.String()+watch.out.String(), "s3cr3t")
+}
+
+func TestAgentOutlivesController(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctl, url := startController(t, "--data", dir)
+	agent := start(t, "agent", "--vm", "vm-1", "--controller", url)
+	agent.log.await(t, "linked")
+	ok(t, "send", "vm-1", "drain", "--controller", url, "--wait", "60s")
+	ctl.kill()
+	agent.log.await(t, "link lost")
+	start(t, "controller", "--listen", strings.TrimPrefix(url, "http://"), "--data", dir)
+	ok(t, "send", "vm-1", "drain", "--controller", url, "--wait", "60s")
+}
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	out := ok(t, "demo", "--rounds", "4")
+	require.Contains(t, out, "Nothing was lost, and nothing ran twice.")
+	for _, transport := range []string{"ws", "sse", "longpoll"} {
+		require.Regexp(t, transport+` +│ +20 │ +20 │ +1 │ +1 │ +0 │ +0 │`, out)
+	}
+}
+
+func TestDemoInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	p := start(t, "demo", "--rounds", "100000")
+	require.Equal(t, 130, p.interrupt(), p.log)
+	require.Contains(t, p.log.String(), "interrupted")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
