@@ -1,0 +1,89 @@
+package simulation_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+var (
+	runs = flag.Int("simulation.runs", 2000, "how many plans to play")
+	seed = flag.Uint64("simulation.seed", 0, "play this plan only")
+)
+
+func TestSimulation(t *testing.T) {
+	if *seed != 0 {
+		play(t, *seed)
+		return
+	}
+	first := rand.Uint64()
+	n := *runs
+	if testing.Short() {
+		n = min(n, 200)
+	}
+	var sum totals
+	t.Logf("%d runs from seed %d", n, first)
+	for i := range n {
+		sum.add(play(t, first+uint64(i)))
+	}
+	t.Logf("%+v", sum)
+	if n >= 200 {
+		sum.check(t)
+	}
+}
+
+// play plays one plan in a bubble of fake time.
+func play(t *testing.T, seed uint64) (sum totals) {
+	synctest.Test(t, func(t *testing.T) {
+		defer func() {
+			if t.Failed() {
+				t.Logf("replay it with -simulation.seed %d", seed)
+			}
+		}()
+		w := newWorld(t, drawPlan(seed))
+		w.play()
+		w.check()
+		sum = w.sum
+	})
+	return sum
+}
+
+// totals are what has been seen over all runs: a simulation in which nothing goes wrong proves nothing.
+type totals struct {
+	Commands, Succeeded, Failed, Rejected, Expired, Canceled, Superseded, Interrupted int
+	DialFails, Cuts, Losses, Duplicates, Restarts, Kills                              int
+}
+
+func (s *totals) add(o totals) {
+	s.Commands += o.Commands
+	s.Succeeded += o.Succeeded
+	s.Failed += o.Failed
+	s.Rejected += o.Rejected
+	s.Expired += o.Expired
+	s.Canceled += o.Canceled
+	s.Superseded += o.Superseded
+	s.Interrupted += o.Interrupted
+	s.DialFails += o.DialFails
+	s.Cuts += o.Cuts
+	s.Losses += o.Losses
+	s.Duplicates += o.Duplicates
+	s.Restarts += o.Restarts
+	s.Kills += o.Kills
+}
+
+func (s *totals) check(t *testing.T) {
+	for name, n := range map[string]int{
+		"success": s.Succeeded, "failure": s.Failed, "rejection": s.Rejected, "expiry": s.Expired, "cancel": s.Canceled,
+		"superseded": s.Superseded, "interrupted": s.Interrupted, "failed dial": s.DialFails, "cut": s.Cuts, "loss": s.Losses,
+		"duplicate": s.Duplicates, "restart of the controller": s.Restarts, "kill of an agent": s.Kills,
+	} {
+		if n == 0 {
+			t.Errorf("not one %s in all runs", name)
+		}
+	}
+}
+
+// life is whether an agent's process is alive. What it does after it was killed nobody sees.
+type life struct{ over atomic.Bool }
