@@ -42,7 +42,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	require.NotContains(t, printed.String(), token)
 	require.NotContains(t, printed.String(), fmt.Sprintf("%x", token))
 	require.NotContains(t, printed.String(), fmt.Sprintf("%X", token))
-	require.NotContains(t, printed.String(), strings.Trim(fmt.Sprint([]byte(token)), "[]"))
+	require.NotContains(t, printed.String(), strings.Trim(fmt.Sprintf("%d", []byte(token)), "[]"))
 	require.Contains(t, printed.String(), "[redacted]")
 	require.Empty(t, fmt.Sprint(command.Secret("")), "that there is none may be seen")
 

@@ -1,0 +1,169 @@
+package arch_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/miglink/miglink"
+
+// rooms say what each package of ours may import of ours, and which libraries it may bring in. A
+// package that is not here has no place yet: decide on one, and write it down in DESIGN.md, too.
+var rooms = map[string]struct{ ours, libraries string }{
+	"internal/wirejson":      {"", ""},
+	"command":                {"internal/wirejson", "google/uuid"},
+	"ack":                    {"", ""},
+	"event":                  {"", ""},
+	"transport":              {"ack command event", "cenkalti/backoff"},
+	"internal/httplink":      {"internal/wirejson transport", ""},
+	"transport/framed":       {"ack command event internal/wirejson transport", ""},
+	"transport/ws":           {"internal/httplink transport transport/framed", "gorilla/websocket"},
+	"transport/uplink":       {"ack event internal/httplink internal/wirejson transport", ""},
+	"transport/sse":          {"ack command event internal/httplink internal/wirejson transport transport/uplink", "tmaxmax/go-sse"},
+	"transport/longpoll":     {"internal/httplink transport transport/uplink", ""},
+	"transport/web":          {"internal/httplink transport transport/longpoll transport/sse transport/uplink transport/ws", ""},
+	"transport/fault":        {"ack event transport", ""},
+	"ledger":                 {"ack command transport", ""},
+	"ledger/internal/index":  {"command ledger", ""},
+	"ledger/memory":          {"ack command ledger ledger/internal/index", "google/uuid"},
+	"ledger/bolt":            {"ack command internal/wirejson ledger ledger/internal/index", "google/uuid go.etcd.io/bbolt"},
+	"ledger/ledgertest":      {"ack command ledger transport", "testify"},
+	"controller":             {"ack command event ledger transport", "google/uuid x/sync"},
+	"controller/admin":       {"ack command controller internal/httplink internal/wirejson ledger transport", "tmaxmax/go-sse"},
+	"agent/internal/journal": {"ack internal/wirejson transport", "x/sys"},
+	"agent":                  {"ack agent/internal/journal command event internal/wirejson transport", "google/uuid cenkalti/backoff"},
+	"conformance":            {"ack agent command controller event ledger ledger/memory transport transport/fault transport/web", "go-pretty"},
+	"conformance/subjects":   {"conformance transport transport/longpoll transport/sse transport/web transport/ws", ""},
+	"internal/arch":          {"", ""},
+	"internal/simulation":    {"", ""},
+	"cmd/miglink":            {"*", "*"},
+}
+
+// pkg is what go list says of a package.
+type pkg struct {
+	ImportPath, Name, Dir, Doc                        string
+	Imports, Deps, GoFiles, TestGoFiles, XTestGoFiles []string
+}
+
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var pkgs []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+		var p pkg
+		require.NoError(t, d.Decode(&p))
+		pkgs = append(pkgs, p)
+	}
+	return pkgs
+}
+
+// foreign says whether an import is neither ours nor the standard library's.
+func foreign(path string) bool {
+	return strings.Contains(strings.Split(path, "/")[0], ".") && !strings.HasPrefix(path, module)
+}
+
+func contains(allowed, path string) bool {
+	return slices.ContainsFunc(strings.Fields(allowed), func(s string) bool { return s == "*" || strings.Contains(path, s) })
+}
+
+func TestImportsPointInward(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{}
+	for _, p := range list(t, "./...") {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		found[name] = true
+		room, ok := rooms[name]
+		if !ok {
+			t.Errorf("%s has no room: say in this test what it may import", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			if ours, is := strings.CutPrefix(path, module+"/"); is {
+				if room.ours != "*" && !slices.Contains(strings.Fields(room.ours), ours) {
+					t.Errorf("%s imports %s, which is not below it", name, ours)
+				}
+			} else if foreign(path) && !contains(room.libraries, path) {
+				t.Errorf("%s imports %s, which is not its business", name, path)
+			}
+		}
+	}
+	for name := range rooms {
+		require.True(t, found[name], "there is no %s any more", name)
+	}
+}
+
+// A MIGlet that speaks WebSocket links what it needs for that, and neither a store nor a broker nor
+// gRPC, nor what other transports need.
+func TestASmallAgentLinksLittle(t *testing.T) {
+	t.Parallel()
+	const allowed = "github.com/cenkalti/backoff github.com/google/uuid github.com/gorilla/websocket golang.org/x/sys"
+	for _, p := range list(t, "./agent", "./transport/ws") {
+		for _, path := range p.Deps {
+			if foreign(path) && !contains(allowed, path) {
+				t.Errorf("%s links %s", p.ImportPath, path)
+			}
+			if ours, is := strings.CutPrefix(path, module+"/"); is && slices.ContainsFunc(
+				[]string{"ledger", "controller", "conformance", "transport/sse", "transport/longpoll", "transport/fault"},
+				func(s string) bool { return strings.HasPrefix(ours, s) }) {
+				t.Errorf("%s links %s", p.ImportPath, ours)
+			}
+		}
+	}
+}
+
+// The standard testing package and its friends are for tests; conformance.Test and ledgertest.Test
+// are tests that others run.
+func TestNoTestHelperIsLinked(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t, "./cmd/...", "./agent", "./controller/...", "./transport/...", "./ledger/bolt", "./ledger/memory") {
+		for _, path := range p.Deps {
+			if contains("stretchr/testify pgregory.net/rapid go.uber.org/goleak ledger/ledgertest", path) {
+				t.Errorf("%s links %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t, "./...") {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		prefix := "Package " + p.Name + " "
+		if p.Name == "main" {
+			prefix = "Command "
+		}
+		require.True(t, strings.HasPrefix(p.Doc, prefix), "%s has no doc comment", name)
+		if p.Name == "main" || strings.Contains(name, "internal/") {
+			continue
+		}
+		if !hasExample(t, p) {
+			t.Errorf("%s has no Example", name)
+		}
+	}
+}
+
+func hasExample(t *testing.T, p pkg) bool {
+	t.Helper()
+	for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(fn.Name.Name, "Example") {
+				return true
+			}
+		}
+	}
+	return false
+}
