@@ -32,9 +32,10 @@ type world struct {
 	agents []*process
 	sum    totals
 
-	handlers sync.WaitGroup
+	mu      sync.Mutex
+	running int        // handlers
+	idle    *sync.Cond // running is 0 again
 
-	mu    sync.Mutex
 	begun map[string]int // how often each handler has begun
 	done  map[string]int // and how often it ended without asking for another time
 	order [][]string     // by VM: which began first
@@ -67,6 +68,7 @@ type process struct {
 
 func newWorld(t *testing.T, p plan) *world {
 	w := &world{t: t, plan: p, ledger: memory.New(), front: &front{}, begun: map[string]int{}, done: map[string]int{}}
+	w.idle = sync.NewCond(&w.mu)
 	w.order = make([][]string, p.vms)
 	w.restart()
 	w.faults = fault.New(w.front, p.faults)
@@ -154,10 +156,10 @@ func vmName(vm int) string { return fmt.Sprintf("vm-%d", vm) }
 
 // handle is every handler: it keeps the record that counts.
 func (w *world) handle(ctx context.Context, vm int, life *life, job *agent.Job) error {
-	w.handlers.Add(1)
-	defer w.handlers.Done()
 	c := w.planned(job.Command().ID)
 	w.mu.Lock()
+	w.running++
+	defer w.leave()
 	if life.over.Load() {
 		w.mu.Unlock()
 		return errors.New("this process was killed")
@@ -186,6 +188,14 @@ func (w *world) handle(ctx context.Context, vm int, life *life, job *agent.Job) 
 		return errors.New("it failed")
 	}
 	return nil
+}
+
+func (w *world) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running--; w.running == 0 {
+		w.idle.Broadcast()
+	}
 }
 
 func (w *world) ended(life *life, id string) {
@@ -236,7 +246,7 @@ func (w *world) play() {
 			break
 		}
 	}
-	w.handlers.Wait() // a verdict may stand against a handler that still runs, until it has ended
+	w.rest() // a verdict may stand against a handler that still runs, until it has ended
 	time.Sleep(time.Minute)
 	for _, a := range w.agents {
 		a.stop()
@@ -245,6 +255,15 @@ func (w *world) play() {
 	w.front.get().Close()
 	count := w.faults.Counts()
 	w.sum.DialFails, w.sum.Cuts, w.sum.Losses, w.sum.Duplicates = count.DialFails, count.Cuts, count.Losses, count.Duplicates
+}
+
+// rest waits until no handler runs.
+func (w *world) rest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.running > 0 {
+		w.idle.Wait()
+	}
 }
 
 func (w *world) send(c planned) {
