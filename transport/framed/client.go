@@ -245,7 +245,7 @@ func (l *link) recorded(r *Recorded) error {
 }
 
 func (l *link) taken(t *Taken) error {
-	if len(l.events) == 0 || l.events[0].frame.N != t.Of {
+	if len(l.events) == 0 || t.Of == 0 || l.events[0].frame.N != t.Of {
 		return errAnswer
 	}
 	c := l.events[0]
