@@ -19,6 +19,7 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 	bound := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(a.opts.BackoffInitial),
 		backoff.WithMaxInterval(a.opts.BackoffMax),
+		backoff.WithMultiplier(2),
 		backoff.WithMaxElapsedTime(0),
 		backoff.WithRandomizationFactor(0), // full jitter is drawn below
 	)
@@ -65,9 +66,7 @@ func (a *Agent) attach(ctx context.Context) error {
 	a.mu.Lock()
 	hello := transport.Hello{VM: a.opts.VM, Instance: a.opts.Instance, After: a.after, Window: a.opts.Window}
 	a.mu.Unlock()
-	dialCtx, cancel := context.WithTimeout(ctx, a.opts.DialTimeout)
-	link, err := a.transport.Dial(dialCtx, hello)
-	cancel()
+	link, err := a.dial(ctx, hello)
 	if err != nil {
 		return err
 	}
@@ -86,6 +85,22 @@ func (a *Agent) attach(ctx context.Context) error {
 	stop()
 	link.Close()
 	return first(err, <-sent)
+}
+
+// dialGrace is how long an attempt may go on after the agent was stopped. One that is given up may
+// still reach the controller, later than that of the next process, which it would fence.
+const dialGrace = time.Second
+
+func (a *Agent) dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	attempt, giveUp := context.WithTimeout(context.WithoutCancel(ctx), a.opts.DialTimeout)
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(dialGrace, giveUp) })()
+	link, err := a.transport.Dial(attempt, hello)
+	if err == nil && ctx.Err() != nil {
+		link.Close()
+		return nil, ctx.Err()
+	}
+	return link, err
 }
 
 // first prefers what the peer said, and then what is not a mere echo of the link's own end.
