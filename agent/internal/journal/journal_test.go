@@ -1,0 +1,313 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/transport"
+)
+
+const large = 1 << 40
+
+func received(id string) Record {
+	cmd, err := command.New(command.Drain{Reason: "of " + id}, command.Options{ID: id})
+	if err != nil {
+		panic(err)
+	}
+	cmd.CreatedAt = time.Unix(1, 0).UTC()
+	return Record{ID: id, Received: &transport.Delivery{Command: cmd, Attempt: 1, Cursor: transport.Cursor("after-" + id)}}
+}
+
+func finished(id string, stage ack.Stage) Record {
+	return Record{ID: id, Finished: &ack.Ack{CommandID: id, Stage: stage, Result: []byte(`{"a":1}`), Time: time.Unix(1, 0).UTC()}}
+}
+
+// reopened is what the next process finds.
+func reopened(t *testing.T, dir string) ([]Task, transport.Cursor) {
+	t.Helper()
+	j, tasks, cursor, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.Close())
+	return tasks, cursor
+}
+
+func TestWhatIsWrittenIsThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	j, tasks, cursor, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.Empty(t, tasks)
+	require.Empty(t, cursor)
+	require.NoError(t, j.Write(received("a"), received("b"), received("c")))
+	require.NoError(t, j.Write(Record{ID: "a", Started: 1}))
+	require.NoError(t, j.Write(finished("a", ack.Succeeded)))
+	require.NoError(t, j.Note(Record{ID: "a", Recorded: true}))
+	require.NoError(t, j.Write(Record{ID: "b", Started: 2}))
+	require.NoError(t, j.Close())
+	require.NoError(t, j.Close())
+	require.ErrorIs(t, j.Write(received("d")), ErrClosed)
+
+	for range 3 { // every start writes the file anew
+		tasks, cursor = reopened(t, dir)
+		require.Len(t, tasks, 3)
+		require.Equal(t, transport.Cursor("after-c"), cursor)
+		require.Equal(t, ack.Succeeded, tasks[0].Final.Stage)
+		require.True(t, tasks[0].Recorded)
+		require.Nil(t, tasks[0].Delivery)
+		require.Equal(t, 2, tasks[1].Started)
+		require.Equal(t, *received("b").Received, *tasks[1].Delivery)
+		require.Equal(t, 0, tasks[2].Started)
+	}
+}
+
+// Wherever a crash cuts the file, all records before the cut are there, and nothing else.
+func TestTornAtEveryByte(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	ends := []int64{int64(len(header))} // of the header, and each record
+	for i := range 4 {
+		require.NoError(t, j.Write(received(fmt.Sprint("c", i))))
+		ends = append(ends, j.size)
+	}
+	require.NoError(t, j.Close())
+	whole, err := os.ReadFile(filepath.Join(dir, fileName))
+	require.NoError(t, err)
+	require.Len(t, whole, int(ends[4]))
+
+	for cut := len(header); cut <= len(whole); cut++ {
+		left := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(left, fileName), whole[:cut], 0o600))
+		tasks, _ := reopened(t, left)
+		want := 0
+		for want < 4 && ends[want+1] <= int64(cut) {
+			want++
+		}
+		require.Len(t, tasks, want, "cut at %d", cut)
+	}
+}
+
+// A bit that flips in the last record looks like a torn write; elsewhere it must not pass for one, or
+// a command would be lost without a word.
+func TestDamageInTheMiddleIsNoTornTail(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.Write(received("a")))
+	first := j.size
+	require.NoError(t, j.Write(received("b")))
+	require.NoError(t, j.Close())
+	whole, err := os.ReadFile(filepath.Join(dir, fileName))
+	require.NoError(t, err)
+
+	for at := len(header); at < int(first); at++ {
+		damaged := bytes.Clone(whole)
+		damaged[at] ^= 0x10
+		left := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(left, fileName), damaged, 0o600))
+		_, _, _, err := Open(left, large, 100)
+		require.ErrorContains(t, err, "move it away", "byte %d", at)
+		after, err := os.ReadFile(filepath.Join(left, fileName))
+		require.NoError(t, err)
+		require.Equal(t, damaged, after, "it is left as it was")
+	}
+}
+
+func TestNotAJournal(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), []byte("miglink-journal 9\n"), 0o600))
+	_, _, _, err := Open(dir, large, 100)
+	require.ErrorContains(t, err, "is not a journal of this version")
+
+	_, _, _, err = Open(filepath.Join(dir, fileName), large, 100)
+	require.Error(t, err)
+}
+
+func TestOneAgentPerDirectory(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no flock")
+	}
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	_, _, _, err = Open(dir, large, 100)
+	require.ErrorContains(t, err, "in use by another agent")
+	require.NoError(t, j.Close())
+	reopened(t, dir)
+}
+
+// A full journal takes no new command, but what is said of those it holds; once they are done and the
+// controller knows, there is room again.
+func TestFull(t *testing.T) {
+	j, _, _, err := Open(t.TempDir(), 4096, 1)
+	require.NoError(t, err)
+	n := 0
+	for ; ; n++ {
+		err := j.Write(received(fmt.Sprint("c", n)))
+		if err != nil {
+			require.ErrorIs(t, err, ErrFull)
+			break
+		}
+	}
+	require.Greater(t, n, 5)
+	require.ErrorIs(t, j.Write(received("one-more")), ErrFull)
+	for i := range n {
+		require.NoError(t, j.Write(Record{ID: fmt.Sprint("c", i), Started: 1}))
+		require.NoError(t, j.Write(finished(fmt.Sprint("c", i), ack.Succeeded)))
+		require.NoError(t, j.Note(Record{ID: fmt.Sprint("c", i), Recorded: true}))
+	}
+	require.NoError(t, j.Write(received("one-more")))
+	require.NoError(t, j.Close())
+	tasks, _ := reopened(t, j.dir)
+	require.Len(t, tasks, 2, "the latest outcome, and the new command")
+	require.Equal(t, fmt.Sprint("c", n-1), tasks[0].ID)
+	require.Nil(t, tasks[0].Final.Result)
+	require.Equal(t, "one-more", tasks[1].ID)
+}
+
+// The file does not grow with what has been done, while many write.
+func TestCompaction(t *testing.T) {
+	j, _, _, err := Open(t.TempDir(), large, 10)
+	require.NoError(t, err)
+	j.compact = 8 << 10
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := range 100 {
+				id := fmt.Sprintf("%d-%d", w, i)
+				for _, r := range []Record{received(id), {ID: id, Started: 1}, finished(id, ack.Failed)} {
+					if err := j.Write(r); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if err := j.Note(Record{ID: id, Recorded: true}); err != nil {
+					t.Error(err)
+				}
+				j.mu.Lock()
+				j.compact = min(j.compact, 8<<10)
+				j.mu.Unlock()
+			}
+		})
+	}
+	writers.Wait()
+	require.NoError(t, j.Close())
+	info, err := os.Stat(j.path())
+	require.NoError(t, err)
+	require.Less(t, info.Size(), int64(100_000), "of some 500,000 bytes that were written")
+	tasks, _ := reopened(t, j.dir)
+	last := map[string]bool{}
+	for _, task := range tasks {
+		require.Equal(t, ack.Failed, task.Final.Stage)
+		last[task.ID] = true
+	}
+	require.GreaterOrEqual(t, len(last), 10)
+}
+
+// After the disk has failed nothing is promised any more.
+func TestFailedDisk(t *testing.T) {
+	j, _, _, err := Open(t.TempDir(), large, 10)
+	require.NoError(t, err)
+	require.NoError(t, j.file.Close())
+	require.ErrorIs(t, j.Write(received("a")), os.ErrClosed)
+	require.ErrorIs(t, j.Write(Record{ID: "a", Started: 1}), os.ErrClosed)
+	require.ErrorIs(t, j.Note(Record{ID: "a", Recorded: true}), os.ErrClosed)
+	require.Error(t, j.Close())
+}
+
+// What Write returned for is there after kill -9.
+func TestKill(t *testing.T) {
+	if dir := os.Getenv("MIGLINK_JOURNAL_KILL"); dir != "" {
+		writeUntilKilled(dir)
+	}
+	dir := t.TempDir()
+	promised := -1
+	for range 5 {
+		child := exec.Command(os.Args[0], "-test.run", "^TestKill$")
+		child.Env = append(os.Environ(), "MIGLINK_JOURNAL_KILL="+dir)
+		out, err := child.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, child.Start())
+		var said bytes.Buffer
+		buf := make([]byte, 256)
+		for strings.Count(said.String(), "\n") < 20 {
+			n, err := out.Read(buf)
+			require.NoError(t, err)
+			said.Write(buf[:n])
+		}
+		require.NoError(t, child.Process.Kill())
+		_, _ = said.ReadFrom(out)
+		_ = child.Wait()
+		lines := strings.Split(said.String(), "\n")
+		promised, err = strconv.Atoi(lines[len(lines)-2])
+		require.NoError(t, err)
+
+		tasks, _ := reopened(t, dir)
+		require.GreaterOrEqual(t, len(tasks), promised+1)
+		for i, task := range tasks {
+			require.Equal(t, fmt.Sprint("c", i), task.ID)
+		}
+	}
+}
+
+// writeUntilKilled goes on where the one before was killed, and says the number of each record once
+// it is written.
+func writeUntilKilled(dir string) {
+	j, tasks, _, err := Open(dir, large, 1<<30)
+	for i := len(tasks); err == nil; i++ {
+		if err = j.Write(received(fmt.Sprint("c", i))); err == nil {
+			fmt.Println(i)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// No file that is found in the directory makes the journal panic, take memory for what is not there,
+// or change what it refuses.
+func FuzzJournal(f *testing.F) {
+	dir := f.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(f, err)
+	require.NoError(f, j.Write(received("a"), Record{ID: "a", Started: 1}))
+	require.NoError(f, j.Write(finished("a", ack.Succeeded)))
+	require.NoError(f, j.Close())
+	whole, err := os.ReadFile(filepath.Join(dir, fileName))
+	require.NoError(f, err)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-3])
+	f.Add([]byte(header))
+	f.Add([]byte(header + "\xff\xff\xff\xff\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), b, 0o600))
+		j, tasks, _, err := Open(dir, large, 100)
+		if err != nil {
+			after, err := os.ReadFile(filepath.Join(dir, fileName))
+			require.NoError(t, err)
+			require.Equal(t, b, after)
+			return
+		}
+		require.NoError(t, j.Close())
+		again, _ := reopened(t, dir)
+		require.Equal(t, len(tasks), len(again))
+		for i := range tasks {
+			require.Equal(t, tasks[i].ID, again[i].ID)
+			require.Equal(t, tasks[i].Final == nil, again[i].Final == nil)
+		}
+		require.False(t, errors.Is(err, ErrFull))
+	})
+}
