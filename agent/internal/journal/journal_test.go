@@ -234,7 +234,6 @@ func TestKill(t *testing.T) {
 		writeUntilKilled(dir)
 	}
 	dir := t.TempDir()
-	promised := -1
 	for range 5 {
 		child := exec.Command(os.Args[0], "-test.run", "^TestKill$")
 		child.Env = append(os.Environ(), "MIGLINK_JOURNAL_KILL="+dir)
@@ -252,7 +251,7 @@ func TestKill(t *testing.T) {
 		_, _ = said.ReadFrom(out)
 		_ = child.Wait()
 		lines := strings.Split(said.String(), "\n")
-		promised, err = strconv.Atoi(lines[len(lines)-2])
+		promised, err := strconv.Atoi(lines[len(lines)-2])
 		require.NoError(t, err)
 
 		tasks, _ := reopened(t, dir)
