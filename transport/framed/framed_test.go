@@ -3,6 +3,8 @@ package framed_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -116,6 +118,60 @@ func TestHandshake(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The transcript in PROTOCOL.md is what is said.
+func TestTranscript(t *testing.T) {
+	t.Parallel()
+	protocol, err := os.ReadFile("../../PROTOCOL.md")
+	require.NoError(t, err)
+	_, transcript, ok := strings.Cut(string(protocol), "```\nagent       ")
+	require.True(t, ok)
+	transcript, _, ok = strings.Cut("agent       "+transcript, "\n```")
+	require.True(t, ok)
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		send := func(id string) {
+			cmd, err := command.New(command.Drain{}, command.Options{ID: id})
+			require.NoError(t, err)
+			_, err = c.Send(t.Context(), "vm-123", cmd)
+			require.NoError(t, err)
+		}
+		send("c-1")
+		l, err := c.Dial(t.Context(), transport.Hello{VM: "vm-123"})
+		require.NoError(t, err)
+		page, err := l.Receive(t.Context())
+		require.NoError(t, err)
+		epoch, _, _ := strings.Cut(string(page[0].Cursor), ".")
+		require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: "c-1", Stage: ack.Succeeded}))
+		require.NoError(t, l.Close())
+		send("c-2")
+
+		agent, server := newMemoryPipe(16)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- framed.Serve(t.Context(), server, c, framed.ServeOptions{VM: "vm-123", Name: "memory"})
+		}()
+		defer c.Close()
+		defer agent.Close()
+		const shown = "4a0a7f84a5634e79"
+		for line := range strings.Lines(transcript) {
+			who, frame, _ := strings.Cut(strings.TrimSpace(line), " ")
+			frame = strings.TrimSpace(frame)
+			if who == "agent" {
+				require.NoError(t, agent.write([]byte(strings.ReplaceAll(frame, shown, epoch))))
+				continue
+			}
+			if strings.Contains(frame, `"close"`) {
+				c.Close()
+			}
+			want, _, _ := strings.Cut(frame, "…") // what follows differs each time, as does a retry
+			want, _, _ = strings.Cut(want, `"retry_after"`)
+			got := strings.ReplaceAll(string(<-agent.in), epoch, shown)
+			require.True(t, strings.HasPrefix(got, want), "%s\nis not\n%s", got, want)
+		}
+		require.ErrorIs(t, <-ended, transport.ErrUnavailable)
+	})
 }
 
 func TestSilentAgentIsTurnedAway(t *testing.T) {
