@@ -204,12 +204,17 @@ var acks = []Scenario{
 	{
 		Number: 22, Name: "shutdown-before-ack",
 		Given: "a command that ends the agent before it can say so", When: "the agent is back", Then: "the command has succeeded, and ran once",
-		Run: func(w *World) { w.dieInHandler(agent.Completed, ack.Succeeded) },
+		Run: func(w *World) { w.dieInHandler(w.tempDir(), agent.Completed, ack.Succeeded) },
 	},
 	{
 		Number: 23, Name: "crash-after-effect",
 		Given: "an agent that dies in the middle of a handler", When: "it is back", Then: "the command is reported as interrupted, and is not run again",
-		Run: func(w *World) { w.dieInHandler(agent.Interrupted, ack.Interrupted) },
+		Run: func(w *World) { w.dieInHandler(w.tempDir(), agent.Interrupted, ack.Interrupted) },
+	},
+	{
+		Number: 84, Name: "crash-without-journal",
+		Given: "an agent without a journal that dies in the middle of a handler", When: "another takes its place", Then: "it is told that the command had begun, reports it as interrupted, and does not run it",
+		Run: func(w *World) { w.dieInHandler("", agent.Interrupted, ack.Interrupted) },
 	},
 	{
 		Number: 24, Name: "journal-full",
@@ -261,9 +266,9 @@ var acks = []Scenario{
 }
 
 // dieInHandler ends an agent while its handler runs, and starts another on the same journal.
-func (w *World) dieInHandler(policy agent.AfterCrash, want ack.Stage) {
+// dieInHandler ends an agent whose handler runs; dir is its journal, or "".
+func (w *World) dieInHandler(dir string, policy agent.AfterCrash, want ack.Stage) {
 	w.start(controller.Options{})
-	dir := w.tempDir()
 	g := newGate()
 	o := agentOptions{
 		Options: agent.Options{Journal: dir},

@@ -186,4 +186,34 @@ var lifecycle = []Scenario{
 			}
 		},
 	},
+	{
+		Number: 85, Name: "events",
+		Given: "an agent that is connected", When: "it reports events", Then: "the controller has taken them, in order and as the VM's own, when Report returns",
+		Run: func(w *World) {
+			var mu sync.Mutex
+			var taken []event.Event
+			w.start(controller.Options{OnEvent: func(_ context.Context, vm string, e event.Event) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if vm != "vm" {
+					return errors.New("an event of " + vm)
+				}
+				taken = append(taken, e)
+				return nil
+			}})
+			l := w.dial(transport.Hello{VM: "vm", Instance: "a"})
+			w.ok(l.Report(w.ctx, event.Event{Type: event.VMStarted, VMID: "another"}, event.Event{Type: event.RunnerRegistered, Metadata: []byte(`{"a":"\u2028"}`)}), "report")
+			beat := event.Event{Type: event.TypeHeartbeat, Heartbeat: &event.Heartbeat{MigletState: "idle"}}
+			w.ok(l.Report(w.ctx, beat), "report")
+			w.is(l.Report(w.ctx, event.Event{}), transport.ErrInvalid, "report an event without a type")
+			w.ok(l.Report(w.ctx), "report that the VM is alive")
+			mu.Lock()
+			defer mu.Unlock()
+			w.check(len(taken) == 3, "%d events were taken, want 3", len(taken))
+			for i, want := range []string{event.VMStarted, event.RunnerRegistered, event.TypeHeartbeat} {
+				w.check(taken[i].Type == want && taken[i].VMID == "vm", "event %d is %s of %s", i, taken[i].Type, taken[i].VMID)
+			}
+			w.check(taken[2].Heartbeat != nil && taken[2].MigletState == "idle", "the heartbeat has lost its content")
+		},
+	},
 }

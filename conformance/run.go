@@ -57,6 +57,9 @@ func Run(ctx context.Context, subjects []Subject, o Options) (Report, error) {
 	return report, nil
 }
 
+// overtime is how long calls may take to return once the context of their scenario has ended.
+const overtime = 15 * time.Second
+
 // play runs one scenario on one subject.
 func play(ctx context.Context, subject Subject, s Scenario, o Options) Result {
 	r := Result{Subject: subject.Name, Number: s.Number, Scenario: s.Name, Seed: o.Seed}
@@ -75,9 +78,17 @@ func play(ctx context.Context, subject Subject, s Scenario, o Options) Result {
 		ctx: ctx, subject: subject, seed: o.Seed, mayRepeat: map[string]bool{},
 		env: &Env{ctx: ctx, seed: o.Seed},
 	}
-	err := errors.Join(perform(w, s), finish(w))
-	cancel()
-	if err = errors.Join(err, leaked(before)); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(perform(w, s), finish(w)) }()
+	var err error
+	select {
+	case err = <-ended:
+		cancel()
+		err = errors.Join(err, leaked(before))
+	case <-time.After(timeout + overtime):
+		err = fmt.Errorf("it hangs: %s after its context has ended some call has not returned", overtime)
+	}
+	if err != nil {
 		r.Err = err.Error()
 	}
 	r.Duration = time.Since(start)
