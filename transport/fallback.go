@@ -40,12 +40,15 @@ type FallbackOptions struct {
 // strikes is how many links of a way may die young before it is left.
 const strikes = 2
 
+// dialTime is for one way where the dial has no deadline.
+const dialTime = 10 * time.Second
+
 // probeTimeout bounds the look at a better way.
 const probeTimeout = 15 * time.Second
 
 // Fallback is a Transport that takes the best of several ways that works.
 //
-// A dial tries each in turn, but for those in penalty, which come last. On a lesser way it probes the
+// A dial tries each in turn, for its share of the time that is left, but for those in penalty, which come last. On a lesser way it probes the
 // better ones from time to time, with an uplink, which takes nothing from the link that is open; where
 // one is open the link ends as ErrMoved, its agent dials again at once, and resumes at its cursor:
 // nothing is lost or repeated.
@@ -86,13 +89,15 @@ func NewFallback(o FallbackOptions, ways ...Way) *Fallback {
 // Dial implements Transport. If no way is open, the error joins those of all.
 func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
 	now := time.Now()
+	left := len(f.ways)
 	var errs []error
 	for _, later := range []bool{false, true} { // ways in penalty come last
 		for i, w := range f.ways {
 			if w.inPenalty(now) != later {
 				continue
 			}
-			link, err := w.Dial(ctx, hello)
+			link, err := w.dial(ctx, left, hello)
+			left--
 			if err == nil {
 				f.o.Log.Info("transport chosen", "vm_id", hello.VM, "transport", w.Name)
 				return f.wrap(link, i, hello), nil
@@ -108,6 +113,18 @@ func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
 		return nil, errors.New("a fallback of no transports")
 	}
 	return nil, errors.Join(errs...)
+}
+
+// dial gives the way its share of the time: one that accepts and then says nothing must not use up
+// that of the ways after it.
+func (w *way) dial(ctx context.Context, left int, hello Hello) (Link, error) {
+	share := dialTime
+	if deadline, ok := ctx.Deadline(); ok {
+		share = time.Until(deadline) / time.Duration(left)
+	}
+	ctx, cancel := context.WithTimeout(ctx, share)
+	defer cancel()
+	return w.Dial(ctx, hello)
 }
 
 func (w *way) inPenalty(now time.Time) bool {
