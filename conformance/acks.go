@@ -265,8 +265,8 @@ var acks = []Scenario{
 	},
 }
 
-// dieInHandler ends an agent while its handler runs, and starts another on the same journal.
-// dieInHandler ends an agent whose handler runs; dir is its journal, or "".
+// dieInHandler ends an agent while its handler runs, and starts another on the same journal; an empty
+// dir is none.
 func (w *World) dieInHandler(dir string, policy agent.AfterCrash, want ack.Stage) {
 	w.start(controller.Options{})
 	g := newGate()

@@ -48,10 +48,10 @@ const probeTimeout = 15 * time.Second
 
 // Fallback is a Transport that takes the best of several ways that works.
 //
-// A dial tries each in turn, for its share of the time that is left, but for those in penalty, which come last. On a lesser way it probes the
-// better ones from time to time, with an uplink, which takes nothing from the link that is open; where
-// one is open the link ends as ErrMoved, its agent dials again at once, and resumes at its cursor:
-// nothing is lost or repeated.
+// A dial tries each in turn, for its share of the time that is left; those in penalty come last. On a
+// lesser way it probes the better ones from time to time, with an uplink, which takes nothing from the
+// link that is open; where one is open the link ends as ErrMoved, its agent dials again at once, and
+// resumes at its cursor: nothing is lost or repeated.
 type Fallback struct {
 	o    FallbackOptions
 	ways []*way
@@ -88,31 +88,40 @@ func NewFallback(o FallbackOptions, ways ...Way) *Fallback {
 
 // Dial implements Transport. If no way is open, the error joins those of all.
 func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
-	now := time.Now()
-	left := len(f.ways)
 	var errs []error
-	for _, later := range []bool{false, true} { // ways in penalty come last
-		for i, w := range f.ways {
-			if w.inPenalty(now) != later {
-				continue
-			}
-			link, err := w.dial(ctx, left, hello)
-			left--
-			if err == nil {
-				f.o.Log.Info("transport chosen", "vm_id", hello.VM, "transport", w.Name)
-				return f.wrap(link, i, hello), nil
-			}
-			if Terminal(err) || ctx.Err() != nil {
-				return nil, err
-			}
-			f.o.Log.Info("transport failed", "vm_id", hello.VM, "transport", w.Name, "error", err)
-			errs = append(errs, fmt.Errorf("%s: %w", w.Name, err))
+	order := f.order()
+	for tried, i := range order {
+		w := f.ways[i]
+		link, err := w.dial(ctx, len(order)-tried, hello)
+		if err == nil {
+			f.o.Log.Info("transport chosen", "vm_id", hello.VM, "transport", w.Name)
+			return f.wrap(link, i, hello), nil
 		}
+		if Terminal(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		f.o.Log.Info("transport failed", "vm_id", hello.VM, "transport", w.Name, "error", err)
+		errs = append(errs, fmt.Errorf("%s: %w", w.Name, err))
 	}
 	if len(errs) == 0 {
 		return nil, errors.New("a fallback of no transports")
 	}
 	return nil, errors.Join(errs...)
+}
+
+// order is the indices of the ways, those in penalty last. Each is there once, though a penalty may
+// begin or end meanwhile.
+func (f *Fallback) order() []int {
+	now := time.Now()
+	var good, left []int
+	for i, w := range f.ways {
+		if w.inPenalty(now) {
+			left = append(left, i)
+		} else {
+			good = append(good, i)
+		}
+	}
+	return append(good, left...)
 }
 
 // dial gives the way its share of the time: one that accepts and then says nothing must not use up

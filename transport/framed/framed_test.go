@@ -33,7 +33,7 @@ type world struct {
 	ended chan error // what Serve returned
 }
 
-// inWorld runs a test under fake time. Options may be nil.
+// inWorld runs a test under fake time; prepare may be nil.
 func inWorld(t *testing.T, prepare func(agent, server *memoryPipe), test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
