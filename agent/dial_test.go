@@ -64,6 +64,31 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// The bound doubles: of many agents, some wait for nearly all of it.
+func TestBackoffDoubles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var longest [6]time.Duration
+		for range 100 {
+			var at []time.Time
+			a, err := agent.New(dialFunc(func(context.Context, transport.Hello) (transport.Link, error) {
+				at = append(at, time.Now())
+				return nil, errors.New("connection refused")
+			}), agent.Options{VM: "vm-1", BackoffInitial: time.Second, BackoffMax: time.Hour})
+			require.NoError(t, err)
+			stop := run(t, a)
+			time.Sleep(time.Hour)
+			require.NoError(t, stop())
+			for i := range longest {
+				longest[i] = max(longest[i], at[i+1].Sub(at[i]))
+			}
+		}
+		for i, got := range longest {
+			require.Greater(t, got, time.Second<<i*3/4, "wait %d", i)
+		}
+	})
+}
+
 // Scenario 33, with every spread: never earlier than was asked for.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()

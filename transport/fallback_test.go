@@ -22,6 +22,7 @@ type road struct {
 	mu    sync.Mutex
 	state string // "": open; "closed", "silent": takes a dial and says nothing; "dies": at once after it
 	dials int
+	meet  func() // what happens while it is dialled; may be nil
 }
 
 func (r *road) be(state string) {
@@ -41,6 +42,9 @@ func (r *road) Dial(ctx context.Context, h transport.Hello) (transport.Link, err
 	state := r.state
 	r.dials++
 	r.mu.Unlock()
+	if r.meet != nil {
+		r.meet()
+	}
 	switch state {
 	case "closed":
 		return nil, errors.New("closed")
@@ -144,6 +148,35 @@ func TestFallbackLeavesAWayThatDies(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 		require.Equal(t, 4, ways[0].dialed())
+	})
+}
+
+// A way that comes into penalty while another is dialled is not tried again.
+func TestFallbackTriesEachWayOnce(t *testing.T) {
+	t.Parallel()
+	inFallback(t, transport.FallbackOptions{}, func(t *testing.T, f *transport.Fallback, ways [2]*road) {
+		ways[0].be("dies")
+		var links [2]transport.Link
+		for i := range links {
+			var err error
+			links[i], err = f.Dial(t.Context(), hello)
+			require.NoError(t, err)
+		}
+		ways[0].be("closed")
+		ways[1].be("closed")
+		ways[1].meet = func() {
+			for _, l := range links {
+				_, err := l.Receive(t.Context())
+				require.Error(t, err)
+			}
+		}
+		_, err := f.Dial(t.Context(), hello)
+		require.ErrorContains(t, err, "closed")
+		require.Equal(t, 3, ways[0].dialed())
+		require.Equal(t, 1, ways[1].dialed())
+		for _, l := range links {
+			require.NoError(t, l.Close())
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -37,9 +38,13 @@ func TestCurlIsAnAgent(t *testing.T) {
 			require.True(t, ok)
 
 			c := controller.New(memory.New(), controller.Options{})
-			defer c.Close()
 			server := httptest.NewServer(web.Handler(c, web.Options{}))
-			defer server.Close()
+			ctx, kill := context.WithCancel(t.Context())
+			defer func() {
+				kill()
+				c.Close() // ends the request that the server would wait for
+				server.Close()
+			}()
 			var receipts []*controller.Receipt
 			send := func() {
 				cmd, err := command.New(command.Drain{Reason: `"quoted" & more`}, command.Options{})
@@ -50,7 +55,7 @@ func TestCurlIsAnAgent(t *testing.T) {
 			}
 			send() // one waits for the agent
 			send()
-			agent := exec.CommandContext(t.Context(), "sh", "-c", script)
+			agent := exec.CommandContext(ctx, "sh", "-c", script)
 			agent.Env = append(os.Environ(), "BASE="+server.URL, "VM=vm-1", "no_proxy=*")
 			agent.Stderr = t.Output()
 			out := &strings.Builder{}
