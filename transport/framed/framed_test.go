@@ -471,6 +471,26 @@ func TestFramesFromControllers(t *testing.T) {
 	}
 }
 
+// An event that still waits for the pipe has no number yet, and no answer.
+func TestAnswerToAnEventThatWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		agent, server := newMemoryPipe(1)
+		require.NoError(t, server.write([]byte(`{"n":1,"welcome":{"version":1,"keepalive":15}}`)))
+		l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}) // hello fills the pipe
+		require.NoError(t, err)
+		for range 2 {
+			go func() { _ = l.Report(t.Context()) }()
+		}
+		synctest.Wait()
+		require.NoError(t, server.write([]byte(`{"n":2,"taken":{"of":2}}`)))
+		require.NoError(t, server.write([]byte(`{"n":3,"taken":{"of":0}}`)))
+		_, err = l.Receive(t.Context())
+		require.ErrorContains(t, err, "not asked")
+		require.NoError(t, l.Close())
+	})
+}
+
 func repeated(s string, n int) string {
 	out := s
 	for range n - 1 {
