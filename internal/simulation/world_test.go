@@ -110,10 +110,8 @@ func (t wire) Dial(ctx context.Context, h transport.Hello) (transport.Link, erro
 // begin starts an agent's process.
 func (w *world) begin(p *process) {
 	ctx, stop := context.WithCancel(context.Background())
-	w.mu.Lock()
-	p.life, p.ended, p.stop = &life{}, make(chan struct{}), stop
-	w.mu.Unlock()
-	a, err := agent.New(wire{w.faults, p.life}, agent.Options{
+	life, ended := &life{}, make(chan struct{})
+	a, err := agent.New(wire{w.faults, life}, agent.Options{
 		VM: vmName(p.vm), Journal: p.journal, Window: w.plan.window, BackoffMax: 5 * time.Second,
 	})
 	if err != nil {
@@ -126,12 +124,13 @@ func (w *world) begin(p *process) {
 		repeatable: {AfterCrash: agent.RunAgain},
 		completed:  {AfterCrash: agent.Completed},
 	} {
-		life := p.life
 		a.HandleRaw(kind, func(ctx context.Context, job *agent.Job) (any, error) {
 			return nil, w.handle(ctx, p.vm, life, job)
 		}, policy)
 	}
-	life, ended := p.life, p.ended
+	w.mu.Lock()
+	p.life, p.ended, p.stop = life, ended, stop
+	w.mu.Unlock()
 	go func() {
 		defer close(ended)
 		err := a.Run(ctx)
@@ -249,8 +248,7 @@ func (w *world) play() {
 	w.rest() // a verdict may stand against a handler that still runs, until it has ended
 	time.Sleep(time.Minute)
 	for _, a := range w.agents {
-		a.stop()
-		<-a.ended
+		w.halt(a)
 	}
 	w.front.get().Close()
 	count := w.faults.Counts()
@@ -290,8 +288,7 @@ func (w *world) happen(h happening) {
 		w.restart()
 	case stopAgent:
 		if w.lives(a) {
-			a.stop()
-			<-a.ended
+			w.halt(a)
 			w.begin(a)
 		}
 	case killAgent:
@@ -321,6 +318,15 @@ func (w *world) kill(a *process) {
 	a.stop()
 	a.journal = left
 	w.sum.Kills++
+}
+
+// halt ends a process as SIGTERM does.
+func (w *world) halt(a *process) {
+	w.mu.Lock()
+	stop, ended := a.stop, a.ended
+	w.mu.Unlock()
+	stop()
+	<-ended
 }
 
 // lives is false while a process waits to be started again.
