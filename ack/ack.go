@@ -126,3 +126,24 @@ const MaxRetryAfter = 24 * time.Hour
 
 // Delay is RetryAfter as a duration.
 func (a Ack) Delay() time.Duration { return time.Duration(a.RetryAfter * float64(time.Second)) }
+
+// Size bounds what a takes on a wire, in bytes: text may grow to six times its length as JSON.
+func (a Ack) Size() int { return 256 + 6*(len(a.CommandID)+len(a.Reason)) + len(a.Result) }
+
+// Limits of one message, which Batch keeps to. They fit every transport.
+const (
+	MaxBatch      = 256
+	MaxBatchBytes = 512 << 10
+)
+
+// Batch returns how many of the acks, from the first, go into one message: at least one, if there is
+// any.
+func Batch(acks []Ack) int {
+	size := 0
+	for i, a := range acks {
+		if size += a.Size(); i == MaxBatch || size > MaxBatchBytes && i > 0 {
+			return i
+		}
+	}
+	return len(acks)
+}

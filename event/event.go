@@ -3,6 +3,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,36 @@ type Event struct {
 	*Heartbeat // of a heartbeat only; its fields stand beside the others in the JSON
 }
 
+// Size bounds what e takes on a wire, in bytes: text may grow to six times its length as JSON.
+func (e Event) Size() int {
+	n := len(e.Type) + len(e.VMID) + len(e.PoolID) + len(e.OrgID)
+	if h := e.Heartbeat; h != nil {
+		n += len(h.MigletState) + len(h.RunnerState)
+		if h.CurrentJob != nil {
+			n += len(h.CurrentJob.JobID) + len(h.CurrentJob.RunID)
+		}
+	}
+	return 512 + 6*n + len(e.Metadata)
+}
+
+// Limits of one message, which Batch keeps to. They fit every transport.
+const (
+	MaxBatch      = 256
+	MaxBatchBytes = 512 << 10
+)
+
+// Batch returns how many of the events, from the first, go into one message: at least one, if there is
+// any.
+func Batch(events []Event) int {
+	size := 0
+	for i, e := range events {
+		if size += e.Size(); i == MaxBatch || size > MaxBatchBytes && i > 0 {
+			return i
+		}
+	}
+	return len(events)
+}
+
 // Heartbeat is the state of a VM at one moment.
 type Heartbeat struct {
 	MigletState string  `json:"miglet_state,omitempty"`
@@ -73,6 +104,9 @@ func (e Event) Validate() error {
 	}
 	if len(e.Metadata) > MaxSize {
 		return fmt.Errorf("%w: metadata has %d bytes, at most %d are allowed", ErrInvalid, len(e.Metadata), MaxSize)
+	}
+	if m := bytes.TrimSpace(e.Metadata); len(m) > 0 && !bytes.Equal(m, []byte("null")) && (m[0] != '{' || !json.Valid(m)) {
+		return fmt.Errorf("%w: metadata is no JSON object", ErrInvalid)
 	}
 	return nil
 }

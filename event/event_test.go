@@ -32,6 +32,7 @@ func TestInvalid(t *testing.T) {
 		"type is empty":            {},
 		"type has 129 bytes":       {Type: strings.Repeat("x", 129)},
 		"metadata has 65537 bytes": {Type: "x", Metadata: make([]byte, event.MaxSize+1)},
+		"metadata is no JSON":      {Type: "x", Metadata: []byte("[1]")},
 	} {
 		err := e.Validate()
 		require.ErrorIs(t, err, event.ErrInvalid)
