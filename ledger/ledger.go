@@ -15,6 +15,9 @@ import (
 
 // Ledger stores entries. It is safe for concurrent use. Entries that it returns are copies; the
 // bytes of parameters and results in them are shared and must not be written to.
+//
+// An error of ctx means that nothing was done: a write that has begun is waited for, since whoever
+// made it has others to tell of it.
 type Ledger interface {
 	// Epoch identifies this ledger: another ledger has another epoch, and a ledger keeps its own
 	// over restarts. It is at most 32 letters and digits.

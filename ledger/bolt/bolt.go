@@ -120,8 +120,7 @@ func (l *Ledger) load() error {
 // Epoch implements ledger.Ledger.
 func (l *Ledger) Epoch() string { return l.epoch }
 
-// Append implements ledger.Ledger. Where ctx ends while the command is being written, it may be
-// stored or not.
+// Append implements ledger.Ledger.
 func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, limits ledger.Limits, now time.Time) (ledger.Appended, error) {
 	r := &request{vm: vm, add: &addition{cmd: cmd, limits: limits, now: now}}
 	if err := l.do(ctx, r); err != nil {

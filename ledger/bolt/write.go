@@ -39,7 +39,8 @@ type pruning struct {
 	n     int
 }
 
-// do hands a request to the writer and waits for the commit.
+// do hands a request to the writer and waits for the commit. Once it is handed over ctx counts no more:
+// the caller has to hear what became of it.
 func (l *Ledger) do(ctx context.Context, r *request) error {
 	if err := l.usable(ctx); err != nil {
 		return err
@@ -52,12 +53,7 @@ func (l *Ledger) do(ctx context.Context, r *request) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return <-r.done
 }
 
 // write commits what is asked for, all that waits at a time.

@@ -41,6 +41,7 @@ func Test(t *testing.T, durable bool, open Open) {
 		{"Copies", testCopies},
 		{"Closed", testClosed},
 		{"Canceled", testCanceled},
+		{"CanceledMidway", testCanceledMidway},
 		{"Concurrent", testConcurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open)) })
@@ -410,6 +411,31 @@ func testCanceled(s *suite) {
 	require.ErrorIs(s, err, context.Canceled)
 	_, err = s.l.Get(ctx, "x")
 	require.ErrorIs(s, err, context.Canceled)
+}
+
+// testCanceledMidway ends contexts while writes are under way: whatever is returned is what happened.
+func testCanceledMidway(s *suite) {
+	for i := range 200 {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Duration(i)*20*time.Microsecond, cancel)
+		cmd := s.command(command.Options{})
+		_, err := s.l.Append(ctx, "vm-1", cmd, ledger.Limits{}, s.now)
+		_, missing := s.l.Get(s.Context(), cmd.ID)
+		if err != nil {
+			require.ErrorIs(s, err, context.Canceled)
+			require.ErrorIs(s, missing, ledger.ErrNotFound)
+			continue
+		}
+		require.NoError(s, missing)
+		_, err = s.l.Update(ctx, "vm-1", s.edit(cmd.ID, ack.Started))
+		cancel()
+		stage := ack.Started
+		if err != nil {
+			require.ErrorIs(s, err, context.Canceled)
+			stage = ack.Queued
+		}
+		require.Equal(s, stage, s.get(cmd.ID).State.Stage)
+	}
 }
 
 // testConcurrent has writers of several VMs at once, and readers beside them.

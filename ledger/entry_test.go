@@ -1,0 +1,122 @@
+package ledger_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/transport"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func entry(ttl time.Duration) ledger.Entry {
+	cmd := command.Command{ID: "c-1", Type: command.TypeDrain, CreatedAt: start}
+	if ttl > 0 {
+		cmd.ExpiresAt = start.Add(ttl)
+	}
+	return ledger.NewEntry("vm-1", 1, cmd, start)
+}
+
+// Whatever happens to a command, in whatever order: what the agent has said of its end stays, a
+// version counts each change, and the history ends with what is so.
+func TestEntryRules(t *testing.T) {
+	t.Parallel()
+	stages := []ack.Stage{ack.Received, ack.Started, ack.Progress, ack.Deferred, ack.Succeeded, ack.Failed, ack.Rejected, ack.Canceled, ack.Interrupted}
+	rapid.Check(t, func(t *rapid.T) {
+		e, now := entry(time.Hour), start
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Minute}).Draw(t, "later"))
+			before := e
+			var err error
+			switch rapid.IntRange(0, 4).Draw(t, "kind") {
+			case 0:
+				e.Delivered(rapid.IntRange(1, 5).Draw(t, "delivery"), now)
+			case 1:
+				e.RequestCancel("not needed", now)
+			case 2:
+				if e.Expirable(now) {
+					e.Conclude(ack.Expired, "", now)
+				}
+			default:
+				err = e.Acked(ack.Ack{
+					CommandID: "c-1", Stage: rapid.SampledFrom(stages).Draw(t, "stage"), Attempt: rapid.IntRange(0, 5).Draw(t, "attempt"),
+					Reason: rapid.SampledFrom([]string{"", "because"}).Draw(t, "reason"),
+				}, now)
+			}
+			changed := ledger.Changed(&before, &e)
+			switch {
+			case err != nil && changed:
+				t.Fatalf("%v, and yet it changed from %+v to %+v", err, before, e)
+			case err != nil && !transport.Refused(err):
+				t.Fatalf("the link does not live: %v", err)
+			case changed && e.Version <= before.Version:
+				t.Fatalf("changed from %+v to %+v under the same version", before, e)
+			case before.State.Settled() && !e.State.Settled():
+				t.Fatalf("was settled: %+v, now %+v", before, e)
+			case before.State.Settled() && !before.State.Verdict && e.State != before.State:
+				t.Fatalf("what the agent said did not stay: %+v, now %+v", before, e)
+			case len(e.History) > ledger.MaxHistory:
+				t.Fatalf("%d steps of history", len(e.History))
+			case e.History[0].Stage != ack.Queued || e.History[len(e.History)-1].Stage != e.State.Stage:
+				t.Fatalf("%+v has the history %+v", e.State, e.History)
+			}
+		}
+	})
+}
+
+// A command that was called off may not start; one that runs goes on, and its word counts.
+func TestMayStart(t *testing.T) {
+	t.Parallel()
+	say := func(e *ledger.Entry, stage ack.Stage, at time.Duration) error {
+		return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, start.Add(at))
+	}
+	for _, test := range []struct {
+		name    string
+		off     func(e *ledger.Entry)
+		at      time.Duration
+		err     error
+		verdict bool // of the controller, which concludes nothing that runs
+	}{
+		{"cancelled", func(e *ledger.Entry) { e.RequestCancel("no", start) }, 0, transport.ErrCommandCanceled, false},
+		{"expired", func(*ledger.Entry) {}, 2 * time.Hour, transport.ErrCommandExpired, false},
+		{"concluded as expired", func(e *ledger.Entry) { e.Conclude(ack.Expired, "", start) }, 0, transport.ErrCommandExpired, true},
+		{"superseded", func(e *ledger.Entry) { e.Conclude(ack.Superseded, "by c-2", start) }, 0, transport.ErrCommandSuperseded, true},
+		{"dead", func(e *ledger.Entry) { e.Conclude(ack.Dead, "", start) }, 0, transport.ErrCommandDead, true},
+	} {
+		e := entry(time.Hour)
+		e.Delivered(1, start)
+		test.off(&e)
+		require.ErrorIs(t, say(&e, ack.Started, test.at), test.err, test.name)
+		require.NoError(t, say(&e, ack.Succeeded, test.at), "it was run all the same: %s", test.name)
+		require.Equal(t, ack.Succeeded, e.State.Stage)
+		require.False(t, e.State.Verdict)
+
+		if test.verdict {
+			continue
+		}
+		running := entry(time.Hour)
+		running.Delivered(1, start)
+		require.NoError(t, say(&running, ack.Started, 0))
+		test.off(&running)
+		require.False(t, running.Expirable(start.Add(test.at)))
+		require.NoError(t, say(&running, ack.Progress, test.at), test.name)
+	}
+}
+
+func TestSupersedable(t *testing.T) {
+	t.Parallel()
+	e := entry(0)
+	e.Command.SupersedeKey = "config"
+	newer := command.Command{SupersedeKey: "config"}
+	require.True(t, e.Supersedable(newer))
+	require.False(t, e.Supersedable(command.Command{}))
+	require.False(t, e.Supersedable(command.Command{SupersedeKey: "other"}))
+	require.NoError(t, e.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Started, Attempt: 1}, start))
+	require.False(t, e.Supersedable(newer), "it runs")
+}
