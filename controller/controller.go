@@ -145,7 +145,8 @@ func (c *Controller) Shutdown(ctx context.Context, spread time.Duration) error {
 	return err
 }
 
-// Close is Shutdown at once. It ends the links but does not wait for them to be closed.
+// Close is Shutdown at once. It ends the links but does not wait for them to be closed. When it has
+// returned nothing writes to the ledger any more, which is the caller's to close.
 func (c *Controller) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -15,6 +15,8 @@ func (c *Controller) heard(edited *ledger.Edited) {
 	}
 	if edited.Changed {
 		c.tell(e)
+	} else {
+		c.waiters.wake(e.Command.ID) // the change may have been that of an Update that failed, and was stored
 	}
 }
 

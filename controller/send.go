@@ -51,9 +51,10 @@ func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, l
 			c.sweeper.wake()
 		}
 		c.changed(e)
-		if b := c.lookup(vm); b != nil {
-			b.wake()
-		}
+	}
+	// Also one that was there: it may be that of a Send that failed, and was stored.
+	if b := c.lookup(vm); b != nil {
+		b.wake()
 	}
 	return &Receipt{c: c, id: e.Command.ID, vm: vm, created: appended.Created}, nil
 }

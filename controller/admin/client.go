@@ -178,10 +178,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		if e := (*url.Error)(nil); errors.As(err, &e) {
-			err = e.Err
-		}
-		return nil, fmt.Errorf("cannot reach the controller at %s: %w", strings.TrimSuffix(c.base, "/"), err)
+		return nil, fmt.Errorf("cannot reach the controller at %s: %w", strings.TrimSuffix(c.base, "/"), httplink.Cause(err))
 	}
 	if resp.StatusCode/100 != 2 {
 		defer httplink.Drain(resp.Body)
