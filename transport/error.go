@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -55,6 +56,10 @@ var (
 	ErrKeyReused         = &Error{Code: CodeKeyReused}
 	ErrInternal          = &Error{Code: CodeInternal}
 )
+
+// ErrNoBroker is returned where a transport over a broker is opened without the broker's URL. "auto"
+// leaves such a transport out.
+var ErrNoBroker = errors.New("the broker's URL is not given")
 
 // ErrClosed is returned by the methods of a link after its own Close.
 var ErrClosed = errors.New("miglink: link closed")
@@ -128,11 +133,14 @@ func RetryAfter(err error) time.Duration {
 type AckErrors []error
 
 func (e AckErrors) Error() string {
-	refused := errors.Join(e...)
-	if refused == nil {
+	switch refused := e.Unwrap(); len(refused) {
+	case 0:
 		return "miglink: no ack refused"
+	case 1:
+		return refused[0].Error()
+	default:
+		return fmt.Sprintf("miglink: %d of %d acks refused, the first: %s", len(refused), len(e), refused[0])
 	}
-	return refused.Error()
 }
 
 // Unwrap returns the refusals.
@@ -167,11 +175,20 @@ func AckError(err error, i int) error {
 	return err
 }
 
-// AsError turns any error into one that can cross a wire. What is not an *Error already becomes
-// CodeInternal, without its text: what goes wrong inside a controller is for its own log.
+// MaxMessage bounds what an Error says on a wire, in bytes: many of them fit one message.
+const MaxMessage = 512
+
+// AsError turns any error into one that can cross a wire, its message shortened to MaxMessage. What is
+// not an *Error already becomes CodeInternal, without its text: what goes wrong inside a controller is
+// for its own log.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
+		if len(e.Message) > MaxMessage {
+			brief := *e
+			brief.Message = strings.ToValidUTF8(e.Message[:MaxMessage-3], "") + "…"
+			return &brief
+		}
 		return e
 	}
 	return &Error{Code: CodeInternal}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,20 +95,44 @@ func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
 		w := f.ways[i]
 		link, err := w.dial(ctx, len(order)-tried, hello)
 		if err == nil {
-			f.o.Log.Info("transport chosen", "vm_id", hello.VM, "transport", w.Name)
+			chosen := []any{"vm_id", hello.VM, "transport", w.Name}
+			if len(errs) > 0 {
+				chosen = append(chosen, "because", allFailed(errs))
+			}
+			f.o.Log.Info("transport chosen", chosen...)
 			return f.wrap(link, i, hello), nil
 		}
 		if Terminal(err) || ctx.Err() != nil {
 			return nil, err
 		}
-		f.o.Log.Info("transport failed", "vm_id", hello.VM, "transport", w.Name, "error", err)
-		errs = append(errs, fmt.Errorf("%s: %w", w.Name, err))
+		errs = append(errs, w.named(err))
 	}
 	if len(errs) == 0 {
 		return nil, errors.New("a fallback of no transports")
 	}
-	return nil, errors.Join(errs...)
+	return nil, allFailed(errs)
 }
+
+// named says whose error it is, unless the error begins with that.
+func (w *way) named(err error) error {
+	if strings.HasPrefix(err.Error(), w.Name+": ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", w.Name, err)
+}
+
+// allFailed is errors.Join on one line.
+type allFailed []error
+
+func (e allFailed) Error() string {
+	says := make([]string, len(e))
+	for i, err := range e {
+		says[i] = err.Error()
+	}
+	return strings.Join(says, "; ")
+}
+
+func (e allFailed) Unwrap() []error { return e }
 
 // order is the indices of the ways, those in penalty last. Each is there once, though a penalty may
 // begin or end meanwhile.

@@ -219,6 +219,15 @@ func TestRegistry(t *testing.T) {
 		_, err = tr.Dial(t.Context(), hello)
 		require.ErrorContains(t, err, says, spec)
 	}
+	// A transport over a broker is no part of auto where no broker is named.
+	over := append(transport.Registry{{Name: "mq", Open: func(transport.Config) (transport.Transport, error) { return nil, transport.ErrNoBroker }}}, r[:2]...)
+	tr, err := over.Open("auto", transport.Config{})
+	require.NoError(t, err)
+	_, err = tr.Dial(t.Context(), hello)
+	require.EqualError(t, err, "ws: closed; sse: closed")
+	_, err = over.Open("mq,ws", transport.Config{})
+	require.ErrorIs(t, err, transport.ErrNoBroker)
+
 	for spec, says := range map[string]string{
 		"": "unknown transport", "carrier-pigeon": "known are ws, sse, bad", "ws,": "unknown transport", "ws+": "unknown transport",
 		"+ws": "unknown transport", "bad": "transport bad: no URL", "auto": "transport bad: no URL", "ws+bad": "no URL",

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,13 +48,16 @@ func (r Registry) Open(spec string, c Config) (Transport, error) {
 	if len(names) == 1 {
 		return r.open(names[0], c)
 	}
-	ways := make([]Way, len(names))
-	for i, name := range names {
+	var ways []Way
+	for _, name := range names {
 		t, err := r.open(name, c)
+		if spec == "auto" && errors.Is(err, ErrNoBroker) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		ways[i] = Way{Name: strings.TrimSpace(name), Transport: t}
+		ways = append(ways, Way{Name: strings.TrimSpace(name), Transport: t})
 	}
 	return NewFallback(FallbackOptions{Log: c.Log}, ways...), nil
 }

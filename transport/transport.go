@@ -15,6 +15,8 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -106,6 +108,18 @@ type Delivery struct {
 	AckWithin command.Duration `json:"ack_within,omitzero"`
 
 	command.Command
+}
+
+// Validate says what makes d no delivery, where a peer sent it: it has no ID, or its cursor may not be
+// put on a wire. What the parameters hold is for the handler to say.
+func (d *Delivery) Validate() error {
+	switch {
+	case d.ID == "":
+		return errors.New("the controller sent a command without an ID")
+	case !d.Cursor.Valid():
+		return fmt.Errorf("the controller sent command %.64q with a cursor that is none", d.ID)
+	}
+	return nil
 }
 
 // Cursor is a resume point. It is opaque to agents and adapters: printable ASCII without spaces, at

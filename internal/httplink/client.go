@@ -2,9 +2,11 @@ package httplink
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -30,6 +32,15 @@ func NewClient(config *tls.Config) *http.Client {
 		// A redirect would carry the token to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Cause is what went wrong with a request, without its URL, which http.Client puts in front: it is long,
+// and who reads of it knows where the controller is.
+func Cause(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // maxDrain is how much of a body is read to get its connection back.

@@ -20,7 +20,8 @@ const defaultPath = "/api/v1"
 func ParseBase(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("the controller's URL does not parse") // url.Error would quote a password
+		// url.Error would quote a password.
+		return nil, errors.New("the controller's URL does not parse; it is to be like http://host:port")
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":

@@ -30,7 +30,7 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, e
 	if s := welcome.Keepalive; s >= 0.001 && s < keepalive.Seconds() {
 		keepalive = time.Duration(s * float64(time.Second))
 	}
-	l.watch(keepalive)
+	l.watch(keepalive, keepalive)
 	l.reading.Go(l.read)
 	return l, nil
 }
@@ -65,6 +65,7 @@ type link struct {
 
 	// guarded by end.mu
 	deliveries []transport.Delivery
+	lastBytes  int          // bounds the acks in the last frame of the queue that has any
 	acks       []*ackCall   // not answered yet, in the order of their frames
 	events     []*eventCall // likewise
 }
@@ -103,31 +104,60 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 	}
 }
 
-// Ack joins the acks of calls that wait for the pipe in one frame.
+// Ack joins the acks of calls that wait for the pipe in one frame, and parts those of one call that do
+// not fit one.
 func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 	if err := ctx.Err(); err != nil || len(acks) == 0 {
 		return err
 	}
-	if len(acks) > maxAcks {
-		return transport.Errorf(transport.CodeTooLarge, "%d acks in one call, at most %d are allowed", len(acks), maxAcks)
-	}
-	c := &ackCall{n: len(acks), done: make(chan error, 1)}
 	l.mu.Lock()
 	if l.err != nil {
 		defer l.mu.Unlock()
 		return l.err
 	}
-	if last := l.lastQueued(); last != nil && last.Acks != nil && len(last.Acks)+len(acks) <= maxAcks {
+	var calls []*ackCall
+	for rest := acks; len(rest) > 0; {
+		n := ack.Batch(rest)
+		calls = append(calls, l.queueAcks(rest[:n]))
+		rest = rest[n:]
+	}
+	l.flush()
+	l.mu.Unlock()
+	if len(calls) == 1 {
+		return l.await(ctx, calls[0].done)
+	}
+	errs := make(transport.AckErrors, 0, len(acks))
+	for _, c := range calls {
+		err := l.await(ctx, c.done)
+		if err != nil && !transport.Refused(err) {
+			return err
+		}
+		for i := range c.n {
+			errs = append(errs, transport.AckError(err, i))
+		}
+	}
+	return errs.Of()
+}
+
+// queueAcks puts acks that fit one frame into the last that waits, or into another. mu is locked.
+func (l *link) queueAcks(acks []ack.Ack) *ackCall {
+	c := &ackCall{n: len(acks), done: make(chan error, 1)}
+	size := 0
+	for _, a := range acks {
+		size += a.Size()
+	}
+	last := l.lastQueued()
+	if last != nil && last.Acks != nil && len(last.Acks)+len(acks) <= ack.MaxBatch && l.lastBytes+size <= ack.MaxBatchBytes {
 		c.frame, c.from = last, len(last.Acks)
 		last.Acks = append(last.Acks, acks...)
+		l.lastBytes += size
 	} else {
 		c.frame = &Frame{Acks: append([]ack.Ack(nil), acks...)}
 		l.queue = append(l.queue, c.frame)
+		l.lastBytes = size
 	}
 	l.acks = append(l.acks, c)
-	l.flush()
-	l.mu.Unlock()
-	return l.await(ctx, c.done)
+	return c
 }
 
 func (l *link) lastQueued() *Frame {
@@ -141,20 +171,28 @@ func (l *link) Report(ctx context.Context, events ...event.Event) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if events == nil {
-		events = []event.Event{}
-	}
-	c := &eventCall{frame: &Frame{Events: &events}, done: make(chan error, 1)}
 	l.mu.Lock()
 	if l.err != nil {
 		defer l.mu.Unlock()
 		return l.err
 	}
-	l.events = append(l.events, c)
-	l.queue = append(l.queue, c.frame)
+	var calls []*eventCall
+	for rest := events; len(rest) > 0 || len(calls) == 0; { // none is a sign of life
+		part := append([]event.Event{}, rest[:event.Batch(rest)]...)
+		c := &eventCall{frame: &Frame{Events: &part}, done: make(chan error, 1)}
+		calls = append(calls, c)
+		l.events = append(l.events, c)
+		l.queue = append(l.queue, c.frame)
+		rest = rest[len(part):]
+	}
 	l.flush()
 	l.mu.Unlock()
-	return l.await(ctx, c.done)
+	for _, c := range calls {
+		if err := l.await(ctx, c.done); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // await returns the controller's answer, which counts also where the link ends right after it.
@@ -204,6 +242,11 @@ func (l *link) handle(f *Frame) error {
 	defer l.mu.Unlock()
 	switch {
 	case f.Commands != nil:
+		for i := range f.Commands {
+			if err := f.Commands[i].Validate(); err != nil {
+				return fmt.Errorf("framed: %w", err)
+			}
+		}
 		l.deliveries = append(l.deliveries, f.Commands...)
 		if len(l.deliveries) > l.ahead {
 			return fmt.Errorf("framed: the controller sent %d commands beyond what was asked for", len(l.deliveries))

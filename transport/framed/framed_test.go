@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,7 +240,6 @@ func TestCommandsAndAcks(t *testing.T) {
 		require.NoError(t, l.Report(t.Context(), event.Event{Type: event.VMStarted}))
 		require.NoError(t, l.Report(t.Context()))
 		require.ErrorIs(t, l.Report(t.Context(), event.Event{}), transport.ErrInvalid)
-		require.ErrorIs(t, l.Ack(t.Context(), make([]ack.Ack, 257)...), transport.ErrTooLarge)
 		require.NoError(t, l.Ack(t.Context()))
 
 		require.NoError(t, l.Close())
@@ -248,6 +248,51 @@ func TestCommandsAndAcks(t *testing.T) {
 		require.ErrorIs(t, err, transport.ErrClosed)
 		require.ErrorIs(t, l.Ack(t.Context(), ack.Ack{CommandID: "c-3", Stage: ack.Succeeded}), transport.ErrClosed)
 		require.ErrorIs(t, l.Report(t.Context()), transport.ErrClosed)
+	})
+}
+
+// What is too much for one frame, by number or by size, goes in several, and each ack is answered.
+func TestLargeCallsAreParted(t *testing.T) {
+	t.Parallel()
+	var frames []int
+	inWorld(t, func(agent, _ *memoryPipe) {
+		agent.onSend = func(f *framed.Frame) int {
+			switch {
+			case f.Acks != nil:
+				frames = append(frames, len(f.Acks))
+			case f.Events != nil:
+				frames = append(frames, -len(*f.Events))
+			}
+			return 1
+		}
+	}, func(t *testing.T, w *world) {
+		w.send(600)
+		l := w.dial()
+		defer l.Close()
+		many := make([]ack.Ack, 600)
+		for i := range many {
+			many[i] = ack.Ack{CommandID: fmt.Sprintf("c-%d", i+1), Stage: ack.Succeeded}
+		}
+		many[299].CommandID = "nobody"
+		err := l.Ack(t.Context(), many...)
+		for i := range many {
+			if i == 299 {
+				require.ErrorIs(t, transport.AckError(err, i), transport.ErrUnknownCommand)
+			} else {
+				require.NoError(t, transport.AckError(err, i))
+			}
+		}
+		large := make([]ack.Ack, 20)
+		for i := range large {
+			large[i] = ack.Ack{CommandID: "c-300", Stage: ack.Succeeded, Result: []byte(`"` + strings.Repeat("x", ack.MaxResult-2) + `"`)}
+		}
+		require.NoError(t, l.Ack(t.Context(), large...))
+		events := make([]event.Event, 300)
+		for i := range events {
+			events[i].Type = "x"
+		}
+		require.NoError(t, l.Report(t.Context(), events...))
+		require.Equal(t, []int{256, 256, 88, 7, 7, 6, -256, -44}, frames)
 	})
 }
 
@@ -285,10 +330,17 @@ func TestAcksAreJoined(t *testing.T) {
 	})
 }
 
-// A link that is merely quiet lives.
+// A link that is merely quiet lives, on a ping and a pong every 15 s.
 func TestQuietLink(t *testing.T) {
 	t.Parallel()
-	inWorld(t, nil, func(t *testing.T, w *world) {
+	var frames atomic.Int32
+	inWorld(t, func(agent, server *memoryPipe) {
+		count := func(*framed.Frame) int {
+			frames.Add(1)
+			return 1
+		}
+		agent.onSend, server.onSend = count, count
+	}, func(t *testing.T, w *world) {
 		l := w.dial()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -297,6 +349,7 @@ func TestQuietLink(t *testing.T) {
 		p, _ := w.c.Presence("vm-1")
 		require.True(t, p.Attached)
 		require.NoError(t, l.Close())
+		require.InDelta(t, 2*60*60/15, frames.Load(), 4, "hello and welcome, too")
 	})
 }
 
@@ -453,6 +506,8 @@ func TestFramesFromControllers(t *testing.T) {
 		{"an answer to nothing", `{"n":2,"taken":{"of":0}}`, "not asked"},
 		{"the end", `{"n":2,"close":{"code":"unavailable","retry_after":7}}`, "unavailable (retry after 7s)"},
 		{"a wait for ever", `{"n":2,"close":{"code":"unavailable","retry_after":1e300}}`, "retry after 24h0m0s"},
+		{"a command without an ID", `{"n":2,"commands":[{"type":"drain","cursor":"c"}]}`, "without an ID"},
+		{"a cursor that is none", `{"n":2,"commands":[{"id":"x","type":"drain","cursor":"a b"}]}`, "a cursor that is none"},
 		{"too many commands", `{"n":2,"commands":[` + repeated(`{"id":"x","type":"drain","cursor":"c"}`, 1025) + `]}`, "beyond what was asked for"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -23,8 +23,7 @@ type Pipe interface {
 
 const (
 	defaultKeepalive = 15 * time.Second
-	maxQueued        = 64  // frames that wait for the pipe
-	maxAcks          = 256 // in one frame
+	maxQueued        = 64 // frames that wait for the pipe
 )
 
 var (
@@ -36,6 +35,7 @@ var (
 type end struct {
 	pipe      Pipe
 	keepalive time.Duration
+	askAfter  time.Duration
 
 	mu       sync.Mutex
 	room     sync.Cond // the queue has become shorter, or the end has come
@@ -132,15 +132,15 @@ func (e *end) recv() (*Frame, error) {
 	}
 }
 
-// watch begins to look after the peer: after one interval of silence it is asked, after two it is
+// watch begins to look after the peer: after some silence it is asked, after twice the keepalive it is
 // dead.
-func (e *end) watch(keepalive time.Duration) {
+func (e *end) watch(keepalive, askAfter time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.keepalive = keepalive
+	e.keepalive, e.askAfter = keepalive, askAfter
 	e.heard = time.Now()
 	if e.err == nil {
-		e.timer = time.AfterFunc(keepalive, e.look)
+		e.timer = time.AfterFunc(askAfter, e.look)
 	}
 }
 
@@ -156,8 +156,8 @@ func (e *end) look() {
 		e.mu.Unlock()
 		return
 	}
-	if silence < e.keepalive {
-		e.timer.Reset(e.keepalive - silence)
+	if silence < e.askAfter {
+		e.timer.Reset(e.askAfter - silence)
 		e.mu.Unlock()
 		return
 	}

@@ -13,10 +13,16 @@ import (
 // handshake is how long an agent may take to say hello.
 const handshake = 10 * time.Second
 
-// ServeOptions are optional, but for VM and Name.
+// ServeOptions are optional, but for Name.
 type ServeOptions struct {
-	VM   string // whom the credentials, or the path, are for; a hello for another is forbidden
 	Name string // of the adapter, for Hello.Via
+
+	// VM is whom the credentials, or the path, are for: a hello for another is forbidden. Empty leaves
+	// it to the hello, and to Authenticate.
+	VM string
+
+	// Authenticate lets the VM of a hello pass, or says why not. Default: everybody passes.
+	Authenticate func(vm string) error
 
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Both ends keep to it. Default: 15 s.
@@ -78,8 +84,16 @@ func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptio
 	if hello.VM == "" {
 		hello.VM = o.VM
 	}
-	if hello.VM != o.VM {
+	if o.VM != "" && hello.VM != o.VM {
 		return transport.Errorf(transport.CodeForbidden, "hello is for another VM than the link")
+	}
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return err
+	}
+	if o.Authenticate != nil {
+		if err := o.Authenticate(hello.VM); err != nil {
+			return err
+		}
 	}
 	if len(hello.Instance) > transport.MaxVM || len(hello.Via) > transport.MaxVM || len(hello.After) > transport.MaxCursor || hello.Window < 0 {
 		return transport.Errorf(transport.CodeInvalid, "hello holds a value out of range")
@@ -93,7 +107,7 @@ func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptio
 		s.link.Close()
 		return err
 	}
-	s.watch(o.Keepalive)
+	s.watch(o.Keepalive, o.Keepalive*5/4) // the agent asks first: one ping and one pong do for both
 	return nil
 }
 
@@ -130,8 +144,8 @@ func (s *server) read(ctx context.Context) error {
 		}
 		switch {
 		case f.Acks != nil:
-			if len(f.Acks) > maxAcks {
-				return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), maxAcks)
+			if len(f.Acks) > ack.MaxBatch {
+				return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
 			}
 			s.mu.Lock()
 			for len(s.acks) >= maxQueued && s.err == nil {
@@ -159,12 +173,19 @@ func (s *server) read(ctx context.Context) error {
 }
 
 // record passes on what acks have come until there are none, those of several frames at once, so that
-// the ledger may write them together.
+// the ledger may write them together, and no more than one frame can answer.
 func (s *server) record(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		frames := s.acks
-		s.acks = nil
+		n, acks := 0, 0
+		for n < len(s.acks) && (n == 0 || acks+len(s.acks[n].items) <= ack.MaxBatch) {
+			acks += len(s.acks[n].items)
+			n++
+		}
+		frames := s.acks[:n:n]
+		if s.acks = s.acks[n:]; len(s.acks) == 0 {
+			s.acks = nil
+		}
 		s.recording = len(frames) > 0
 		s.room.Broadcast()
 		s.mu.Unlock()

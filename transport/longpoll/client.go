@@ -18,8 +18,9 @@ import (
 const (
 	defaultWait  = 25 * time.Second // under what proxies cut off, most often 30 s or 60 s
 	defaultGrace = 15 * time.Second
-	maxAnswer    = 8 << 20 // bytes
-	firstWait    = "1ms"   // Dial only asks what is there
+	maxAnswer    = 8 << 20     // bytes
+	firstWait    = "1ms"       // Dial only asks what is there
+	minEvery     = time.Second // between polls that bring nothing
 )
 
 // Options are optional.
@@ -45,7 +46,7 @@ type Transport struct {
 func New(url string, o Options) (*Transport, error) {
 	base, err := httplink.ParseBase(url)
 	if err != nil {
-		return nil, fmt.Errorf("longpoll: %w", err)
+		return nil, err
 	}
 	if o.Client == nil {
 		o.Client = httplink.NewClient(nil)
@@ -108,10 +109,29 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 		return got, nil
 	}
 	for {
+		began := time.Now()
 		got, err := l.poll(ctx, l.t.o.Wait.String())
 		if err != nil || len(got) > 0 {
 			return got, err
 		}
+		if err := l.pause(ctx, min(l.t.o.Wait, minEvery)-time.Since(began)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause keeps a controller that does not hold polls, or a cache before it, from being asked without
+// end.
+func (l *link) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.ctx.Done():
+		return transport.ErrClosed
 	}
 }
 
@@ -152,7 +172,7 @@ func (l *link) get(ctx context.Context, wait string) (page, error) {
 	}
 	resp, err := l.t.o.Client.Do(req)
 	if err != nil {
-		return page{}, fmt.Errorf("longpoll: %w", err)
+		return page{}, fmt.Errorf("longpoll: %w", httplink.Cause(err))
 	}
 	defer httplink.Drain(resp.Body)
 	if resp.StatusCode != http.StatusOK {
@@ -172,6 +192,11 @@ func decodePage(r io.Reader) (page, error) {
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, errors.New("longpoll: the answer is not that of a controller")
+	}
+	for i := range p.Commands {
+		if err := p.Commands[i].Validate(); err != nil {
+			return p, fmt.Errorf("longpoll: %w", err)
+		}
 	}
 	return p, nil
 }

@@ -43,7 +43,7 @@ type Transport struct {
 func New(url string, o Options) (*Transport, error) {
 	base, err := httplink.ParseBase(url)
 	if err != nil {
-		return nil, fmt.Errorf("sse: %w", err)
+		return nil, err
 	}
 	if o.Client == nil {
 		o.Client = httplink.NewClient(nil)
@@ -105,7 +105,7 @@ func (t *Transport) open(ctx context.Context, hello transport.Hello, l *link) er
 	}
 	resp, err := t.o.Client.Do(req)
 	if err != nil {
-		return fmt.Errorf("sse: %w", err)
+		return fmt.Errorf("sse: %w", httplink.Cause(err))
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer httplink.Drain(resp.Body)

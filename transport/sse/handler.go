@@ -131,7 +131,7 @@ func (s *stream) run(ctx context.Context, link transport.Link) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, context.DeadlineExceeded):
-			err = s.comment("")
+			err = s.comment("keepalive") // an empty one would not be sent
 		}
 		if err != nil {
 			return err

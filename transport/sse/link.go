@@ -107,10 +107,13 @@ func (l *link) handle(e sse.Event) error {
 
 func decodeCommand(e sse.Event) (transport.Delivery, error) {
 	var d transport.Delivery
-	if err := json.Unmarshal([]byte(e.Data), &d); err != nil || d.ID == "" {
+	if err := json.Unmarshal([]byte(e.Data), &d); err != nil {
 		return d, errors.New("sse: a command does not decode")
 	}
 	d.Cursor = transport.Cursor(e.LastEventID)
+	if err := d.Validate(); err != nil {
+		return d, fmt.Errorf("sse: %w", err)
+	}
 	return d, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Transport struct {
 func New(url string, o Options) (*Transport, error) {
 	base, err := httplink.ParseBase(url)
 	if err != nil {
-		return nil, fmt.Errorf("uplink: %w", err)
+		return nil, err
 	}
 	if o.Client == nil {
 		o.Client = httplink.NewClient(nil)
@@ -99,7 +100,7 @@ type Link struct {
 	posts   sync.WaitGroup
 }
 
-// call is one call of Ack on its way.
+// call is what one call of Ack says that fits one POST.
 type call struct {
 	acks []ack.Ack
 	done chan error // holds one
@@ -123,21 +124,37 @@ func (l *Link) Ack(ctx context.Context, acks ...ack.Ack) error {
 	if len(acks) == 0 {
 		return nil
 	}
-	if len(acks) > MaxBatch {
-		return transport.Errorf(transport.CodeTooLarge, "%d acks in one call, at most %d are allowed", len(acks), MaxBatch)
-	}
-	c := &call{acks: acks, done: make(chan error, 1)}
 	l.mu.Lock()
 	if l.ctx.Err() != nil {
 		l.mu.Unlock()
 		return transport.ErrClosed
 	}
-	l.queue = append(l.queue, c)
+	var calls []*call
+	for rest := acks; len(rest) > 0; {
+		n := ack.Batch(rest)
+		calls = append(calls, &call{acks: slices.Clone(rest[:n]), done: make(chan error, 1)})
+		rest = rest[n:]
+	}
+	l.queue = append(l.queue, calls...)
 	if !l.posting {
 		l.posting = true
 		l.posts.Go(l.post)
 	}
 	l.mu.Unlock()
+	errs := make(transport.AckErrors, 0, len(acks))
+	for _, c := range calls {
+		err := c.await(ctx)
+		if len(calls) == 1 || err != nil && !transport.Refused(err) {
+			return err
+		}
+		for i := range c.acks {
+			errs = append(errs, transport.AckError(err, i))
+		}
+	}
+	return errs.Of()
+}
+
+func (c *call) await(ctx context.Context) error {
 	select {
 	case err := <-c.done:
 		return err
@@ -173,10 +190,15 @@ func (l *Link) post() {
 func (l *Link) next() []*call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, acks := 0, 0
-	for n < len(l.queue) && acks+len(l.queue[n].acks) <= MaxBatch {
+	n, acks, size := 0, 0, 0
+	for ; n < len(l.queue); n++ {
 		acks += len(l.queue[n].acks)
-		n++
+		for _, a := range l.queue[n].acks {
+			size += a.Size()
+		}
+		if n > 0 && (acks > ack.MaxBatch || size > ack.MaxBatchBytes) {
+			break
+		}
 	}
 	if n == 0 {
 		l.posting = false
@@ -230,11 +252,8 @@ func (l *Link) Report(ctx context.Context, events ...event.Event) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	if events == nil {
-		events = []event.Event{}
-	}
 	for from := 0; ; {
-		part := events[from:min(from+MaxBatch, len(events))]
+		part := append([]event.Event{}, events[from:from+event.Batch(events[from:])]...)
 		if err := l.report(ctx, part); err != nil {
 			if l.ctx.Err() != nil {
 				return transport.ErrClosed
@@ -278,7 +297,7 @@ func (l *Link) do(ctx context.Context, url string, v any) (*http.Response, error
 	resp, err := l.t.client.Do(req)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("uplink: %w", err)
+		return nil, fmt.Errorf("uplink: %w", httplink.Cause(err))
 	}
 	resp.Body = &canceling{resp.Body, cancel}
 	return resp, nil

@@ -18,8 +18,8 @@ import (
 
 // Limits of one POST.
 const (
-	MaxBody  = 1 << 20 // bytes
-	MaxBatch = 256     // acks or events
+	MaxBody  = 1 << 20      // bytes
+	MaxBatch = ack.MaxBatch // acks, and as many events
 
 	bodyTimeout = 30 * time.Second // for the body to arrive
 )

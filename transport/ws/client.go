@@ -3,10 +3,12 @@ package ws
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -36,7 +38,7 @@ type Transport struct {
 func New(url string, o Options) (*Transport, error) {
 	base, err := httplink.ParseBase(url)
 	if err != nil {
-		return nil, fmt.Errorf("ws: %w", err)
+		return nil, err
 	}
 	if base.Scheme == "https" {
 		base.Scheme = "wss"
@@ -83,6 +85,10 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		// The connection has ctx's deadline, and may notice it first.
+		if deadline, ok := ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline) {
+			return nil, context.DeadlineExceeded
 		}
 		return nil, fmt.Errorf("ws: %w", err)
 	}

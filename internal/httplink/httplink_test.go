@@ -1,0 +1,219 @@
+package httplink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+)
+
+func TestParseBase(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"http://c":               "http://c/api/v1",
+		"https://c:8443/":        "https://c:8443/api/v1",
+		"http://c/some/prefix/":  "http://c/some/prefix",
+		"http://[::1]:80/api/v1": "http://[::1]:80/api/v1",
+	} {
+		u, err := httplink.ParseBase(raw)
+		require.NoError(t, err)
+		require.Equal(t, want, u.String())
+	}
+	for raw, want := range map[string]string{
+		"":                      "neither http:// nor https://",
+		"c:8080":                "neither http:// nor https://",
+		"127.0.0.1:8080":        "does not parse",
+		"ws://c":                "neither http:// nor https://",
+		"http://":               "has no host",
+		"http://c?x=1":          "has a query or a fragment",
+		"http://c#x":            "has a query or a fragment",
+		"http://u:s3cret@c":     "holds credentials",
+		"http://u:s3cret@c\x7f": "does not parse",
+		"x://u:s3cret@c":        "neither http:// nor https://",
+	} {
+		_, err := httplink.ParseBase(raw)
+		require.ErrorContains(t, err, want, raw)
+		require.NotContains(t, err.Error(), "s3cret")
+	}
+}
+
+// A name of a VM is one segment of a path, whatever is in it, and arrives as it is.
+func TestVMURL(t *testing.T) {
+	t.Parallel()
+	base, err := url.Parse("http://c/a%2Fb")
+	require.NoError(t, err)
+	for _, vm := range []string{"vm-1", "pool/vm", "ü %2F?#", "a..b", "%", "~!*'()"} {
+		r, err := http.NewRequest(http.MethodGet, httplink.VMURL(base, vm, "commands", "ws").String(), nil)
+		require.NoError(t, err)
+		mux := http.NewServeMux()
+		got := ""
+		mux.HandleFunc("GET /{base}/vms/{vm_id}/commands/ws", func(_ http.ResponseWriter, r *http.Request) {
+			got, err = httplink.VM(r)
+		})
+		mux.ServeHTTP(httptest.NewRecorder(), r)
+		require.NoError(t, err)
+		require.Equal(t, vm, got)
+	}
+}
+
+func TestHello(t *testing.T) {
+	t.Parallel()
+	read := func(query string) (transport.Hello, error) {
+		r := httptest.NewRequest(http.MethodGet, "/?"+query, nil)
+		r.SetPathValue("vm_id", "vm-1")
+		return httplink.Hello(r)
+	}
+	full := transport.Hello{VM: "vm-1", Instance: "i &=", After: "e.1.0", Window: 7, Alive: 15 * time.Second, Via: "sse, ws"}
+	got, err := read(httplink.Query(full).Encode())
+	require.NoError(t, err)
+	require.Equal(t, full, got)
+	got, err = read("")
+	require.NoError(t, err)
+	require.Equal(t, transport.Hello{VM: "vm-1"}, got)
+	long := strings.Repeat("x", 200)
+	for _, query := range []string{"instance=" + long, "via=" + long, "after=" + long, "window=x", "window=-1", "alive=15", "alive=1ms", "alive=1h"} {
+		_, err := read(query)
+		require.ErrorIs(t, err, transport.ErrInvalid, query)
+	}
+}
+
+// What a controller says arrives as it was said.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	for code, status := range map[transport.Code]int{
+		transport.CodeUnavailable: 503, transport.CodeSuperseded: 409, transport.CodeUnauthorized: 401, transport.CodeRevoked: 403,
+		transport.CodeUnknownCommand: 404, transport.CodeTooLarge: 413, transport.CodeQueueFull: 429, "of_a_later_version": 500,
+	} {
+		said := &transport.Error{Code: code, Message: "why \"so\"", RetryAfter: 1500 * time.Millisecond}
+		w := httptest.NewRecorder()
+		httplink.WriteError(w, fmt.Errorf("wrapped: %w", said))
+		resp := w.Result()
+		require.Equal(t, status, resp.StatusCode, code)
+		require.Equal(t, "2", resp.Header.Get("Retry-After"))
+		require.Equal(t, status == http.StatusUnauthorized, resp.Header.Get("WWW-Authenticate") != "")
+		require.Equal(t, said, httplink.ReadError(resp))
+	}
+	w := httptest.NewRecorder()
+	httplink.WriteError(w, errors.New("the disk of db-7 is full"))
+	require.Equal(t, transport.ErrInternal, httplink.ReadError(w.Result()))
+	require.NotContains(t, w.Body.String(), "db-7")
+}
+
+// What something in between answers is read by its status.
+func TestForeignAnswers(t *testing.T) {
+	t.Parallel()
+	inAMinute := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	for _, test := range []struct {
+		status                  int
+		mediaType, body, header string
+		code                    transport.Code
+		wait                    time.Duration
+	}{
+		{401, "text/html", "<html>", "", transport.CodeUnauthorized, 0},
+		{407, "", "", "", transport.CodeUnauthorized, 0},
+		{403, "", "", "", transport.CodeForbidden, 0},
+		{404, "text/plain", "404 page not found", "", transport.CodeProtocol, 0},
+		{413, "", "", "", transport.CodeTooLarge, 0},
+		{429, "", "", "7", transport.CodeUnavailable, 7 * time.Second},
+		{503, "", "", inAMinute, transport.CodeUnavailable, time.Minute},
+		{503, "", "", "soon", transport.CodeUnavailable, 0},
+		{503, "", "", "-1", transport.CodeUnavailable, 0},
+		{503, "", "", "Mon, 02 Jan 2006 15:04:05 GMT", transport.CodeUnavailable, 0},
+		{503, httplink.MediaType, "{", "", transport.CodeUnavailable, 0},
+		{503, httplink.MediaType, `{"code":""}`, "", transport.CodeUnavailable, 0},
+		{503, httplink.MediaType, `{"code":"x","retry_after":-1}`, "", transport.CodeUnavailable, 0},
+		{503, httplink.MediaType, `{"code":"x","retry_after":1e300}`, "", transport.CodeUnavailable, 0},
+	} {
+		err := httplink.ReadError(&http.Response{
+			StatusCode: test.status, Status: http.StatusText(test.status),
+			Header: http.Header{"Content-Type": {test.mediaType}, "Retry-After": {test.header}},
+			Body:   io.NopCloser(strings.NewReader(test.body)),
+		})
+		var e *transport.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, test.code, e.Code, "%+v", test)
+		require.InDelta(t, test.wait, e.RetryAfter, float64(5*time.Second), "%+v", test)
+		require.GreaterOrEqual(t, e.RetryAfter, time.Duration(0))
+	}
+}
+
+// What goes wrong in a check of credentials is not told, unless it was meant to be.
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	require.NoError(t, httplink.Authenticate(nil).Check(r, "vm-1"))
+	var says error
+	a := httplink.Authenticate(func(*http.Request, string) error { return says })
+	require.NoError(t, a.Check(r, "vm-1"))
+	says = errors.New("the key server db-7 is down")
+	require.ErrorIs(t, a.Check(r, "vm-1"), transport.ErrUnauthorized)
+	require.NotContains(t, a.Check(r, "vm-1").Error(), "db-7")
+	says = fmt.Errorf("x: %w", transport.ErrRevoked)
+	require.Equal(t, transport.ErrRevoked, a.Check(r, "vm-1"))
+
+	h := http.Header{}
+	require.NoError(t, httplink.Authorize(t.Context(), h, nil))
+	require.Empty(t, h)
+	require.NoError(t, httplink.Authorize(t.Context(), h, func(context.Context) (string, error) { return "t", nil }))
+	require.Equal(t, "Bearer t", h.Get("Authorization"))
+}
+
+// A client follows no redirect: it would carry the token to somebody else.
+func TestNoRedirects(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
+	defer elsewhere.Close()
+	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer s.Close()
+	client := httplink.NewClient(nil)
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(s.URL)
+	require.NoError(t, err)
+	httplink.Drain(resp.Body)
+	require.Equal(t, http.StatusTemporaryRedirect, resp.StatusCode)
+}
+
+func FuzzProblem(f *testing.F) {
+	f.Add([]byte(`{"code":"unavailable","retry_after":1.5,"refused":[{"index":0,"code":"invalid"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := httplink.ReadError(&http.Response{
+			StatusCode: http.StatusConflict, Header: http.Header{"Content-Type": {httplink.MediaType}}, Body: io.NopCloser(strings.NewReader(string(b))),
+		})
+		var e *transport.Error
+		if !errors.As(err, &e) || e.Code == "" || e.RetryAfter < 0 {
+			t.Fatalf("%v", err)
+		}
+	})
+}
+
+// FuzzHello reads what a peer asks for; what is accepted is the same when it is passed on, as a relay
+// does.
+func FuzzHello(f *testing.F) {
+	f.Add("instance=i&after=e.1.0&window=7&alive=15s&via=sse")
+	f.Add("window=99999999999999999999&alive=-1s&after=%ff")
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.URL.RawQuery = query
+		r.SetPathValue("vm_id", "vm-1")
+		h, err := httplink.Hello(r)
+		if err != nil {
+			return
+		}
+		r.URL.RawQuery = httplink.Query(h).Encode()
+		again, err := httplink.Hello(r)
+		if err != nil || again != h {
+			t.Fatalf("%+v became %+v, %v", h, again, err)
+		}
+	})
+}
