@@ -34,9 +34,12 @@ type Agent struct {
 	link     transport.Link
 	relinked chan struct{} // closed when link changes
 
-	laneWoken chan struct{}
-	running   sync.WaitGroup // handlers, the lane's goroutine, Finally functions
-	ended     chan struct{}  // closed when Run returns
+	busy     bool            // one of the lane runs
+	handling context.Context // of all handlers; ends when the agent stops
+	working  int             // goroutines that run handlers and Finally functions
+	rested   chan struct{}   // closed when there are none; nil unless somebody waits
+
+	ended chan struct{} // closed when Run returns
 }
 
 // New makes an agent that dials t.
@@ -57,7 +60,6 @@ func New(t transport.Transport, o Options) (*Agent, error) {
 		tasks:     map[string]*task{},
 		done:      newMemory(o.Remember),
 		relinked:  make(chan struct{}),
-		laneWoken: make(chan struct{}, 1),
 		ended:     make(chan struct{}),
 	}, nil
 }
@@ -86,15 +88,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.New("agent: Run was called before")
 	}
 	a.ran = true
+	handling, stopHandlers := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopHandlers(nil)
+	a.handling = handling
 	a.mu.Unlock()
 	defer close(a.ended)
-
-	handlers, stopHandlers := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stopHandlers(nil)
 	if err := a.restore(); err != nil {
 		return err
 	}
-	a.running.Go(func() { a.runLane(handlers) })
 
 	links, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	defer unlink()
@@ -124,33 +125,40 @@ func (a *Agent) windDown(stopHandlers context.CancelCauseFunc) {
 	a.stopping = true
 	a.mu.Unlock()
 	stopHandlers(errStopping)
-	returned := make(chan struct{})
-	go func() {
-		a.running.Wait()
-		close(returned)
-	}()
 	grace := time.NewTimer(a.opts.StopGrace)
 	defer grace.Stop()
 	select {
-	case <-returned:
+	case <-a.atRest():
 	case <-grace.C:
 		a.log.Warn("a handler did not return in time")
 		return
 	}
-	if a.Connected() {
-		grace.Reset(a.opts.StopGrace)
-		select {
-		case <-a.out.emptied():
-		case <-grace.C:
-			a.log.Warn("acks are left to be sent; a journal keeps them for the next start")
-		}
+	if !a.Connected() {
+		return
+	}
+	grace.Reset(a.opts.StopGrace)
+	select {
+	case <-a.out.emptied():
+	case <-grace.C:
+		a.log.Warn("acks are left to be sent; a journal keeps them for the next start")
+		return
+	}
+	select { // what was to be done finally
+	case <-a.atRest():
+	case <-grace.C:
 	}
 }
 
 // Report sends events and heartbeats, and returns nil once the controller has taken them all. It
 // waits for a link, and over the end of one, until ctx ends: an event may be taken twice. A refusal
-// by the controller, and the end of Run, are errors.
+// by the controller, and the end of Run, are errors, and so is an event that is not valid: it would end
+// one link after the other.
 func (a *Agent) Report(ctx context.Context, events ...event.Event) error {
+	for i, e := range events {
+		if err := e.Validate(); err != nil {
+			return transport.Errorf(transport.CodeInvalid, "event %d: %s", i, err)
+		}
+	}
 	for {
 		a.mu.Lock()
 		link, changed := a.link, a.relinked

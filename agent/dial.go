@@ -25,7 +25,7 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 	)
 	for {
 		began := time.Now()
-		err := a.attach(ctx)
+		linked, err := a.attach(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -37,7 +37,11 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 			bound.Reset()
 		}
 		wait := a.wait(err, bound)
-		a.log.Warn("link lost", "error", err, "retry_in", wait)
+		what := "cannot link"
+		if linked {
+			what = "link lost"
+		}
+		a.log.Warn(what, "error", err, "retry_in", wait.Round(time.Millisecond))
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -61,14 +65,14 @@ func (a *Agent) wait(err error, bound *backoff.ExponentialBackOff) time.Duration
 	return wait
 }
 
-// attach dials once and serves the link until it ends. It never returns nil.
-func (a *Agent) attach(ctx context.Context) error {
+// attach dials once and serves the link until it ends. The error is never nil.
+func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
 	a.mu.Lock()
 	hello := transport.Hello{VM: a.opts.VM, Instance: a.opts.Instance, After: a.after, Window: a.opts.Window}
 	a.mu.Unlock()
 	link, err := a.dial(ctx, hello)
 	if err != nil {
-		return err
+		return false, err
 	}
 	a.log.Info("linked", "instance", a.opts.Instance)
 	a.setLink(link)
@@ -84,7 +88,7 @@ func (a *Agent) attach(ctx context.Context) error {
 	err = a.receive(ctx, link)
 	stop()
 	link.Close()
-	return first(err, <-sent)
+	return true, first(err, <-sent)
 }
 
 // dialGrace is how long an attempt may go on after the agent was stopped. One that is given up may

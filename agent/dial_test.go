@@ -231,6 +231,74 @@ func TestFinally(t *testing.T) {
 	})
 }
 
+// Run waits for Finally functions as it does for handlers.
+func TestStopWaitsForFinally(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		a, err := agent.New(c, agent.Options{VM: "vm-1"})
+		require.NoError(t, err)
+		began, ended := make(chan struct{}), false
+		agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.Shutdown) (any, error) {
+			job.Finally(func() {
+				close(began)
+				time.Sleep(time.Second)
+				ended = true
+			})
+			return nil, nil
+		}, agent.Policy{})
+		stop := run(t, a)
+		cmd, err := command.New(command.Shutdown{}, command.Options{})
+		require.NoError(t, err)
+		_, err = c.Send(t.Context(), "vm-1", cmd)
+		require.NoError(t, err)
+		<-began
+		require.NoError(t, stop())
+		require.True(t, ended)
+	})
+}
+
+// So does Run where the outcome is recorded only while it stops.
+func TestStopWaitsForFinallyOfLateAcks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := c.Dial(ctx, h)
+			return slowAcks{l}, err
+		}), agent.Options{VM: "vm-1"})
+		require.NoError(t, err)
+		handled, ended := make(chan struct{}), false
+		agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.Shutdown) (any, error) {
+			job.Finally(func() {
+				time.Sleep(time.Second)
+				ended = true
+			})
+			close(handled)
+			return nil, nil
+		}, agent.Policy{})
+		stop := run(t, a)
+		cmd, err := command.New(command.Shutdown{}, command.Options{})
+		require.NoError(t, err)
+		_, err = c.Send(t.Context(), "vm-1", cmd)
+		require.NoError(t, err)
+		<-handled
+		synctest.Wait()
+		require.NoError(t, stop())
+		require.True(t, ended)
+	})
+}
+
+// slowAcks is a link whose acks take a second.
+type slowAcks struct{ transport.Link }
+
+func (l slowAcks) Ack(ctx context.Context, acks ...ack.Ack) error {
+	time.Sleep(time.Second)
+	return l.Link.Ack(ctx, acks...)
+}
+
 // mute is a link whose acks get lost, and end it.
 type mute struct{ transport.Link }
 

@@ -118,15 +118,7 @@ func (a *Agent) admit(t *task) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.say(t, ack.Received, nil)
-	if t.handler.policy.Concurrent {
-		a.lane = slices.Insert(a.lane, 0, t) // the lane's goroutine starts it at once
-	} else {
-		a.queue(t)
-	}
-	select {
-	case a.laneWoken <- struct{}{}:
-	default:
-	}
+	a.start(t)
 }
 
 // queue puts t at the end of the lane, or an urgent one before the first that is not.

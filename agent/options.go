@@ -42,7 +42,7 @@ type Options struct {
 	DialTimeout time.Duration
 
 	// StopGrace is how long handlers may take to return once Run's context has ended, and acks to
-	// be recorded after that. Default: 5 s.
+	// be recorded after that. A dial that is under way is waited for, too, for a second. Default: 5 s.
 	StopGrace time.Duration
 
 	// Log gets what an operator wants to know; parameters are never in it. Default: none.

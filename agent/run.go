@@ -11,50 +11,73 @@ import (
 	"github.com/miglink/miglink/transport"
 )
 
-// runLane runs what waits, one at a time, and starts what may run beside it.
-func (a *Agent) runLane(ctx context.Context) {
-	busy := false
-	idle := make(chan struct{}, 1)
-	for {
-		select {
-		case <-a.laneWoken:
-		case <-idle:
-			busy = false
-		case <-ctx.Done():
-			return
+// start starts a task whose turn has come. mu is locked.
+func (a *Agent) start(t *task) {
+	if t.handler.policy.Concurrent {
+		if ctx := a.prepare(t); ctx != nil {
+			a.work(func() { a.run(ctx, t) })
 		}
-		for {
-			t, taskCtx := a.nextTask(ctx, busy)
-			if t == nil {
-				break
-			}
-			if t.handler.policy.Concurrent {
-				a.running.Go(func() { a.run(taskCtx, t) })
-				continue
-			}
-			busy = true
-			a.running.Go(func() {
-				a.run(taskCtx, t)
-				idle <- struct{}{}
-			})
-		}
+		return
+	}
+	a.queue(t)
+	if !a.busy {
+		a.busy = true
+		a.work(a.runLane)
 	}
 }
 
-// nextTask takes the next task off the lane: while one runs, only one that may run beside it.
-func (a *Agent) nextTask(ctx context.Context, busy bool) (*task, context.Context) {
+// runLane runs what waits, one at a time, until nothing does.
+func (a *Agent) runLane() {
+	for {
+		a.mu.Lock()
+		if len(a.lane) == 0 || a.stopping {
+			a.busy = false
+			a.mu.Unlock()
+			return
+		}
+		t := a.lane[0]
+		a.lane = slices.Delete(a.lane, 0, 1)
+		ctx := a.prepare(t)
+		a.mu.Unlock()
+		a.run(ctx, t)
+	}
+}
+
+// prepare returns the context to run t with; nil where the agent stops. mu is locked.
+func (a *Agent) prepare(t *task) context.Context {
+	if a.stopping {
+		return nil
+	}
+	ctx, stop := context.WithCancelCause(a.handling)
+	t.stop = stop
+	return ctx
+}
+
+// work runs f in a goroutine that Run waits for. mu is locked.
+func (a *Agent) work(f func()) {
+	a.working++
+	go func() {
+		f()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.working--; a.working == 0 && a.rested != nil {
+			close(a.rested)
+			a.rested = nil
+		}
+	}()
+}
+
+// atRest returns a channel that is closed when no goroutine of work is left.
+func (a *Agent) atRest() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, t := range a.lane {
-		if busy && !t.handler.policy.Concurrent {
-			continue
-		}
-		a.lane = slices.Delete(a.lane, i, i+1)
-		taskCtx, stop := context.WithCancelCause(ctx)
-		t.stop = stop
-		return t, taskCtx
+	c := make(chan struct{})
+	if a.working == 0 {
+		close(c)
+	} else {
+		a.rested = c
 	}
-	return nil, nil
+	return c
 }
 
 // run goes on with a task until it is finished, or the agent stops.

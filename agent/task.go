@@ -104,8 +104,10 @@ func (a *Agent) sendFinal(final ack.Ack, finally []func()) {
 		if err != nil {
 			return
 		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		for _, f := range finally {
-			a.running.Go(f)
+			a.work(f)
 		}
 	})
 }

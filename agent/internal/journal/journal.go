@@ -6,7 +6,6 @@
 package journal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -58,7 +57,7 @@ func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor
 	if err != nil {
 		return nil, nil, "", err
 	}
-	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock, state: newState()}
+	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock}
 	j.flushed.L = &j.mu
 	if err := j.load(); err != nil {
 		lock.Close()
@@ -79,38 +78,10 @@ func (j *Journal) load() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if len(b) > 0 {
-		rest, ok := bytes.CutPrefix(b, []byte(header))
-		if !ok {
-			return fmt.Errorf("journal: %s is not a journal of this version; move it away to start without what it knows", j.path())
-		}
-		for len(rest) > 0 {
-			r, next, err := readRecord(rest)
-			if errors.Is(err, errTorn) {
-				if err := j.checkTail(rest); err != nil {
-					return err
-				}
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("%w (%s; move it away to start without what it knows)", err, j.path())
-			}
-			j.state.apply(r)
-			rest = next
-		}
+	if j.state, err = read(b); err != nil {
+		return fmt.Errorf("%w (%s; move it away to start without what it knows)", err, j.path())
 	}
 	return j.rewrite()
-}
-
-// checkTail tells a write that a crash has torn, after which there is nothing, from damage in the
-// middle, after which good records follow.
-func (j *Journal) checkTail(rest []byte) error {
-	for i := 1; i+frameHead < len(rest); i++ {
-		if r, _, err := readRecord(rest[i:]); err == nil && r.ID != "" {
-			return fmt.Errorf("journal: %s is damaged: good records follow a bad one; move it away to start without what it knows", j.path())
-		}
-	}
-	return nil
 }
 
 // Write makes records durable. Over the limit it returns ErrFull for records of received commands
@@ -204,12 +175,9 @@ func (j *Journal) flush() {
 // knows j yet.
 func (j *Journal) rewrite() error {
 	j.state.forget(j.keep)
-	b := []byte(header)
-	for _, r := range j.state.records() {
-		var err error
-		if b, err = appendRecord(b, r); err != nil {
-			return fmt.Errorf("journal: %w", err)
-		}
+	b, err := j.state.encode()
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
 	file, err := replaceFile(j.path(), b)
 	if err != nil {

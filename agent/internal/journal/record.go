@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,53 @@ func appendRecord(b []byte, r Record) ([]byte, error) {
 	return append(b, payload...), nil
 }
 
+// read adds up the records of a file, without those that a crash has torn.
+func read(b []byte) (*state, error) {
+	s := newState()
+	if len(b) == 0 {
+		return s, nil
+	}
+	rest, ok := bytes.CutPrefix(b, []byte(header))
+	if !ok {
+		return nil, errors.New("journal: not a journal of this version")
+	}
+	for len(rest) > 0 {
+		r, next, err := readRecord(rest)
+		if errors.Is(err, errTorn) {
+			return s, checkTail(rest)
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.apply(r)
+		rest = next
+	}
+	return s, nil
+}
+
+// checkTail tells a write that a crash has torn, after which there is nothing, from damage in the
+// middle, after which good records follow.
+func checkTail(rest []byte) error {
+	for i := 1; i+frameHead < len(rest); i++ {
+		if r, _, err := readRecord(rest[i:]); err == nil && r.ID != "" {
+			return errors.New("journal: damaged: good records follow a bad one")
+		}
+	}
+	return nil
+}
+
+// encode is a file that says what s does.
+func (s *state) encode() ([]byte, error) {
+	b := []byte(header)
+	for _, r := range s.records() {
+		var err error
+		if b, err = appendRecord(b, r); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
 // errTorn is for what a crash in the middle of a write leaves at the end of a file.
 var errTorn = errors.New("journal: torn record")
 
@@ -49,7 +97,7 @@ func readRecord(b []byte) (Record, []byte, error) {
 	}
 	n := binary.LittleEndian.Uint32(b)
 	sum := binary.LittleEndian.Uint32(b[4:])
-	if n > maxRecord || int(n) > len(b)-frameHead {
+	if n == 0 || n > maxRecord || int(n) > len(b)-frameHead { // zeros are what a power cut may leave
 		return Record{}, nil, errTorn
 	}
 	payload, rest := b[frameHead:frameHead+n], b[frameHead+n:]

@@ -1,0 +1,546 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/agent"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/ledger/memory"
+	"github.com/miglink/miglink/transport"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a controller and an agent in one process, under fake time.
+type world struct {
+	*testing.T
+	c      *controller.Controller
+	ledger ledger.Ledger
+
+	mu  sync.Mutex
+	up  *controller.Controller // that the agent reaches
+	ran []string               // what the handlers of handle did
+}
+
+func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{T: t, ledger: memory.New()}
+		w.start()
+		defer func() { w.c.Close() }()
+		test(w)
+	})
+}
+
+// start starts the controller; before it is started again it is to be closed.
+func (w *world) start() {
+	w.c = controller.New(w.ledger, controller.Options{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.up = w.c
+}
+
+// Dial implements transport.Transport.
+func (w *world) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
+	w.mu.Lock()
+	up := w.up
+	w.mu.Unlock()
+	return up.Dial(ctx, h)
+}
+
+// agent makes one; handlers are declared on it before run.
+func (w *world) agent(o agent.Options) *agent.Agent {
+	w.Helper()
+	o.VM = "vm-1"
+	a, err := agent.New(w, o)
+	require.NoError(w, err)
+	return a
+}
+
+func (w *world) did(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ran = append(w.ran, fmt.Sprintf(format, args...))
+}
+
+func (w *world) sofar() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(w.ran, " ")
+}
+
+func (w *world) send(p command.Params, o command.Options) *controller.Receipt {
+	w.Helper()
+	cmd, err := command.New(p, o)
+	require.NoError(w, err)
+	r, err := w.c.Send(w.Context(), "vm-1", cmd)
+	require.NoError(w, err)
+	return r
+}
+
+func (w *world) settled(r *controller.Receipt, stage ack.Stage, reason string) ledger.Entry {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), time.Hour)
+	defer cancel()
+	e, err := r.Wait(ctx)
+	require.NoError(w, err)
+	require.Equal(w, stage, e.State.Stage, e.Reason)
+	require.Contains(w, e.Reason, reason)
+	return e
+}
+
+// config handles update_config: it notes the key, waits as long as the value says, and heeds its
+// context.
+func (w *world) config(a *agent.Agent, p agent.Policy) {
+	agent.Handle(a, func(ctx context.Context, _ *agent.Job, c command.UpdateConfig) (any, error) {
+		wait, _ := time.ParseDuration(fmt.Sprint(c.ConfigValue))
+		w.did("%s", c.ConfigKey)
+		select {
+		case <-time.After(wait):
+			return c.ConfigKey, nil
+		case <-ctx.Done():
+			w.did("%s-stopped", c.ConfigKey)
+			return nil, context.Cause(ctx)
+		}
+	}, p)
+}
+
+func key(k, wait string) command.UpdateConfig {
+	return command.UpdateConfig{ConfigKey: k, ConfigValue: wait}
+}
+
+func TestWhatAHandlerReturns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		failures := map[string]func(job *agent.Job) (any, error){
+			"ok":      func(*agent.Job) (any, error) { return map[string]int{"n": 1}, nil },
+			"error":   func(*agent.Job) (any, error) { return nil, errors.New("no such disk") },
+			"reject":  func(*agent.Job) (any, error) { return nil, agent.Reject("not on this kind of VM") },
+			"wrapped": func(*agent.Job) (any, error) { return nil, fmt.Errorf("config: %w", agent.Reject("never")) },
+			"panic":   func(*agent.Job) (any, error) { panic("index out of range") },
+			"later": func(job *agent.Job) (any, error) {
+				if job.Attempt() < 3 {
+					return nil, agent.RetryLater(time.Minute, "busy")
+				}
+				return job.Attempt(), nil
+			},
+			"unmarshallable": func(*agent.Job) (any, error) { return func() {}, nil },
+			"huge":           func(*agent.Job) (any, error) { return strings.Repeat("x", ack.MaxResult), nil },
+			"long reason":    func(*agent.Job) (any, error) { return nil, errors.New(strings.Repeat("é", ack.MaxText)) },
+		}
+		agent.Handle(a, func(_ context.Context, job *agent.Job, c command.UpdateConfig) (any, error) {
+			return failures[c.ConfigKey](job)
+		}, agent.Policy{})
+		stop := run(w.T, a)
+		for _, test := range []struct {
+			key    string
+			stage  ack.Stage
+			reason string
+			result string
+		}{
+			{"ok", ack.Succeeded, "", `{"n":1}`},
+			{"error", ack.Failed, "no such disk", ""},
+			{"reject", ack.Rejected, "not on this kind of VM", ""},
+			{"wrapped", ack.Rejected, "never", ""},
+			{"panic", ack.Failed, "index out of range", ""},
+			{"later", ack.Succeeded, "", "3"},
+			{"unmarshallable", ack.Succeeded, "the result is not JSON", ""},
+			{"huge", ack.Succeeded, "bytes, at most", ""},
+			{"long reason", ack.Failed, "éé…", ""},
+		} {
+			e := w.settled(w.send(key(test.key, ""), command.Options{}), test.stage, test.reason)
+			require.Equal(w, test.result, string(e.Result), test.key)
+		}
+		require.NoError(w, stop())
+	})
+}
+
+func TestBadCommands(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.Drain) (any, error) { return nil, nil }, agent.Policy{})
+		stop := run(w.T, a)
+		raw := func(typ command.Type, params string) *controller.Receipt {
+			cmd, err := command.NewRaw(typ, command.Parameters(params), command.Options{})
+			require.NoError(w, err)
+			r, err := w.c.Send(w.Context(), "vm-1", cmd)
+			require.NoError(w, err)
+			return r
+		}
+		w.settled(raw("levitate", "{}"), ack.Rejected, "unknown type; known are cancel, drain, update_config")
+		w.settled(w.send(key("after", "1s"), command.Options{}), ack.Succeeded, "")
+		require.NoError(w, stop())
+		require.Equal(w, "after", w.sofar())
+	})
+}
+
+// One at a time, in order, urgent ones first; concurrent ones at once.
+func TestOrder(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.SetLogLevel) (any, error) {
+			w.did("beside")
+			return nil, nil
+		}, agent.Policy{Concurrent: true})
+		stop := run(w.T, a)
+		first := w.send(key("1", "1m"), command.Options{})
+		synctest.Wait()
+		w.send(key("2", "1s"), command.Options{})
+		last := w.send(key("3", "1s"), command.Options{})
+		w.send(key("urgent-1", "1s"), command.Options{Urgent: true})
+		w.send(key("urgent-2", "1s"), command.Options{Urgent: true})
+		w.settled(w.send(command.SetLogLevel{Level: "debug"}, command.Options{}), ack.Succeeded, "")
+		require.Equal(w, "1 beside", w.sofar())
+		w.settled(first, ack.Succeeded, "")
+		w.settled(last, ack.Succeeded, "")
+		require.Equal(w, "1 beside urgent-1 urgent-2 2 3", w.sofar())
+		require.NoError(w, stop())
+	})
+}
+
+// What was handled is answered for when it comes again, and not handled again.
+func TestDuplicates(t *testing.T) {
+	inWorld(t, func(w *world) {
+		page := make(chan []transport.Delivery)
+		acks := make(chan ack.Ack, 100)
+		a, err := agent.New(dialFunc(func(context.Context, transport.Hello) (transport.Link, error) {
+			return &manual{page: page, acks: acks, done: make(chan struct{})}, nil
+		}), agent.Options{VM: "vm-1", Remember: 2})
+		require.NoError(w, err)
+		w.config(a, agent.Policy{})
+		stop := run(w.T, a)
+		delivery := func(id string, attempt int, wait string) transport.Delivery {
+			cmd, err := command.New(key(id, wait), command.Options{ID: id})
+			require.NoError(w, err)
+			return transport.Delivery{Cursor: "c", Attempt: attempt, Command: cmd}
+		}
+		// until is the next ack of a stage; others before it say again what is so.
+		until := func(stage ack.Stage) ack.Ack {
+			for {
+				if said := <-acks; said.Stage == stage {
+					said.Time = time.Time{}
+					return said
+				}
+			}
+		}
+		done := func(id string, attempt int) ack.Ack {
+			return ack.Ack{CommandID: id, Stage: ack.Succeeded, Attempt: attempt, Result: []byte(`"` + id + `"`)}
+		}
+
+		page <- []transport.Delivery{delivery("a", 1, "1m"), delivery("a", 1, "1m")}
+		require.Equal(w, ack.Ack{CommandID: "a", Stage: ack.Started, Attempt: 1}, until(ack.Started))
+		page <- []transport.Delivery{delivery("a", 2, "1m")} // while it runs
+		require.Equal(w, ack.Ack{CommandID: "a", Stage: ack.Started, Attempt: 2}, until(ack.Started))
+		require.Equal(w, done("a", 2), until(ack.Succeeded))
+		page <- []transport.Delivery{delivery("a", 3, "1m")} // when it is done
+		require.Equal(w, done("a", 3), until(ack.Succeeded))
+		require.Equal(w, "a", w.sofar())
+
+		page <- []transport.Delivery{delivery("b", 1, ""), delivery("c", 1, "")}
+		time.Sleep(time.Second)
+		page <- []transport.Delivery{delivery("b", 2, "")}
+		time.Sleep(time.Second)
+		require.Equal(w, "a b c", w.sofar())
+		require.NoError(w, stop())
+	})
+}
+
+// manual is a link whose other end is the test.
+type manual struct {
+	page chan []transport.Delivery
+	acks chan ack.Ack
+	once sync.Once
+	done chan struct{}
+}
+
+func (m *manual) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	select {
+	case p := <-m.page:
+		return p, nil
+	case <-m.done:
+		return nil, transport.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (m *manual) Ack(_ context.Context, acks ...ack.Ack) error {
+	for _, a := range acks {
+		m.acks <- a
+	}
+	return nil
+}
+
+func (m *manual) Report(context.Context, ...event.Event) error { return nil }
+
+func (m *manual) Close() error {
+	m.once.Do(func() { close(m.done) })
+	return nil
+}
+
+// A handler that asks for permission does not run before the start is on record, nor where it is
+// refused.
+func TestConfirm(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{Confirm: true})
+		agent.Handle(a, func(ctx context.Context, job *agent.Job, _ command.Drain) (any, error) {
+			e, err := w.c.Get(ctx, job.Command().ID)
+			return e.State.Stage, err
+		}, agent.Policy{Confirm: true})
+		stop := run(w.T, a)
+		e := w.settled(w.send(command.Drain{}, command.Options{}), ack.Succeeded, "")
+		require.Equal(w, `"started"`, string(e.Result))
+
+		first := w.send(key("1", "1m"), command.Options{})
+		waiting := w.send(key("2", ""), command.Options{})
+		expiring := w.send(key("3", ""), command.Options{TTL: 10 * time.Second})
+		synctest.Wait()
+		_, err := w.c.Cancel(w.Context(), waiting.ID(), "not needed")
+		require.NoError(w, err)
+		w.settled(first, ack.Succeeded, "")
+		w.settled(waiting, ack.Canceled, "not needed")
+		w.settled(expiring, ack.Expired, "")
+		require.NoError(w, stop())
+		require.Equal(w, "1", w.sofar())
+	})
+}
+
+func TestCancel(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.Drain) (any, error) {
+			time.Sleep(time.Minute) // heeds nothing
+			return nil, nil
+		}, agent.Policy{Concurrent: true})
+		stop := run(w.T, a)
+		running := w.send(key("running", "1h"), command.Options{})
+		waiting := w.send(key("waiting", ""), command.Options{})
+		stubborn := w.send(command.Drain{}, command.Options{})
+		time.Sleep(time.Second)
+		for _, r := range []*controller.Receipt{stubborn, waiting, running} {
+			_, err := w.c.Cancel(w.Context(), r.ID(), "changed our minds")
+			require.NoError(w, err)
+		}
+		w.settled(waiting, ack.Canceled, "changed our minds")
+		w.settled(running, ack.Canceled, agent.ErrCanceled.Error())
+		w.settled(stubborn, ack.Succeeded, "")
+		require.Equal(w, "running running-stopped", w.sofar())
+
+		// A cancel command of one's own: of what was never here, and of what is over.
+		cancel := func(id string) *controller.Receipt {
+			return w.send(command.Cancel{CommandID: id}, command.Options{Urgent: true})
+		}
+		w.settled(cancel("nothing"), ack.Succeeded, "")
+		w.settled(cancel(stubborn.ID()), ack.Failed, "the command has succeeded")
+		require.NoError(w, stop())
+	})
+}
+
+// A newer command ends those of its key that have not begun, and none that has.
+func TestSupersede(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		stop := run(w.T, a)
+		o := command.Options{SupersedeKey: "config"}
+		first := w.send(key("1", "1m"), o)
+		time.Sleep(time.Second)
+		second := w.send(key("2", ""), o)
+		time.Sleep(time.Second)
+		third := w.send(key("3", ""), o)
+		w.settled(second, ack.Superseded, third.ID())
+		w.settled(first, ack.Succeeded, "")
+		w.settled(third, ack.Succeeded, "")
+		require.NoError(w, stop())
+		require.Equal(w, "1 3", w.sofar())
+	})
+}
+
+// Progress of a running handler is on record; of many reports that wait the latest is sent. What is
+// said after the end counts no more.
+func TestProgress(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		var job *agent.Job
+		agent.Handle(a, func(_ context.Context, j *agent.Job, _ command.Drain) (any, error) {
+			job = j
+			for i := range 1000 {
+				require.NoError(w, j.Progress(fmt.Sprint("step ", i), i))
+			}
+			time.Sleep(time.Minute)
+			return nil, j.Progress("unmarshallable", func() {})
+		}, agent.Policy{})
+		stop := run(w.T, a)
+		r := w.send(command.Drain{}, command.Options{})
+		time.Sleep(time.Second)
+		e, err := w.c.Get(w.Context(), r.ID())
+		require.NoError(w, err)
+		require.Equal(w, ack.Progress, e.State.Stage)
+		require.Equal(w, "step 999", e.Reason)
+		require.Less(w, len(e.History), 100)
+		w.settled(r, ack.Failed, "the result is not JSON")
+		require.NoError(w, job.Progress("late", nil))
+		require.NoError(w, stop())
+		w.settled(r, ack.Failed, "the result is not JSON")
+	})
+}
+
+// A process that died in the middle leaves what its journal says to the next, which follows each
+// type's policy.
+func TestAfterCrash(t *testing.T) {
+	for policy, want := range map[agent.AfterCrash]struct {
+		stage  ack.Stage
+		reason string
+		ran    string
+	}{
+		agent.Interrupted: {ack.Interrupted, "the agent died", "1 1-stopped 2"},
+		agent.RunAgain:    {ack.Succeeded, "", "1 1-stopped 1 2"},
+		agent.Completed:   {ack.Succeeded, "the agent is back", "1 1-stopped 2"},
+	} {
+		t.Run(string(want.stage)+want.reason, func(t *testing.T) {
+			dir := t.TempDir()
+			inWorld(t, func(w *world) {
+				o := agent.Options{Journal: dir, StopGrace: time.Second}
+				a := w.agent(o)
+				w.config(a, agent.Policy{AfterCrash: policy})
+				stop := run(w.T, a)
+				first := w.send(key("1", "1m"), command.Options{})
+				second := w.send(key("2", ""), command.Options{})
+				time.Sleep(time.Second)
+				require.NoError(w, stop()) // as good as a crash: neither is finished
+
+				a = w.agent(o)
+				w.config(a, agent.Policy{AfterCrash: policy})
+				stop = run(w.T, a)
+				w.settled(first, want.stage, want.reason)
+				w.settled(second, ack.Succeeded, "")
+				require.NoError(w, stop())
+				require.Equal(w, want.ran, w.sofar())
+			})
+		})
+	}
+}
+
+// An outcome that the controller has not heard of is told by the next process.
+func TestOutcomeOutlivesTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	inWorld(t, func(w *world) {
+		o := agent.Options{Journal: dir, StopGrace: time.Second}
+		deaf, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := w.Dial(ctx, h)
+			return mute{l}, err
+		}), agent.Options{VM: "vm-1", Journal: dir, StopGrace: time.Second})
+		require.NoError(w, err)
+		w.config(deaf, agent.Policy{})
+		stop := run(w.T, deaf)
+		r := w.send(key("1", ""), command.Options{})
+		time.Sleep(time.Second)
+		require.NoError(w, stop())
+
+		a := w.agent(o)
+		w.config(a, agent.Policy{})
+		stop = run(w.T, a)
+		w.settled(r, ack.Succeeded, "")
+		require.NoError(w, stop())
+		require.Equal(w, "1", w.sofar())
+	})
+}
+
+// A handler that does not heed its context is waited for as long as was said, and no longer.
+func TestStopGrace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{StopGrace: 3 * time.Second})
+		release := make(chan struct{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.Drain) (any, error) {
+			<-release
+			return nil, nil
+		}, agent.Policy{})
+		stop := run(w.T, a)
+		w.send(command.Drain{}, command.Options{})
+		time.Sleep(time.Second)
+		began := time.Now()
+		require.NoError(w, stop())
+		require.Equal(w, 3*time.Second, time.Since(began))
+		close(release)
+	})
+}
+
+// Report waits for a link, outlives one, and ends with its context, a refusal, or Run.
+func TestReport(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		ctx, cancel := context.WithTimeout(w.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(w, a.Report(ctx, event.Event{Type: "x"}), context.DeadlineExceeded)
+		reported := make(chan error)
+		go func() { reported <- a.Report(w.Context(), event.Event{Type: "x"}) }()
+		synctest.Wait()
+		stop := run(w.T, a)
+		require.NoError(w, <-reported)
+		require.True(w, a.Connected())
+		require.ErrorIs(w, a.Report(w.Context(), event.Event{}), transport.ErrInvalid)
+
+		w.c.Close()
+		synctest.Wait()
+		require.False(w, a.Connected())
+		go func() { reported <- a.Report(w.Context(), event.Event{Type: "x"}) }()
+		time.Sleep(time.Minute)
+		w.start()
+		require.NoError(w, <-reported)
+		require.NoError(w, stop())
+	})
+}
+
+// An event that is not valid reaches no link: it would end one after the other.
+func TestInvalidEvents(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, err := agent.New(dialFunc(func(context.Context, transport.Hello) (transport.Link, error) {
+			return &manual{done: make(chan struct{})}, nil
+		}), agent.Options{VM: "vm-1"})
+		require.NoError(w, err)
+		stop := run(w.T, a)
+		require.NoError(w, a.Report(w.Context(), event.Event{Type: "x"}))
+		require.ErrorIs(w, a.Report(w.Context(), event.Event{Type: "x", Metadata: []byte("{")}), transport.ErrInvalid)
+		require.NoError(w, stop())
+	})
+}
+
+func TestMisuse(t *testing.T) {
+	t.Parallel()
+	_, err := agent.New(nil, agent.Options{VM: "vm-1"})
+	require.ErrorContains(t, err, "no transport")
+	nowhere := dialFunc(func(context.Context, transport.Hello) (transport.Link, error) { return nil, errors.New("nowhere") })
+	_, err = agent.New(nowhere, agent.Options{})
+	require.ErrorIs(t, err, transport.ErrInvalid)
+	_, err = agent.New(nowhere, agent.Options{VM: "vm-1", Window: -1})
+	require.ErrorContains(t, err, "negative")
+
+	a, err := agent.New(nowhere, agent.Options{VM: "vm-1", Journal: "/dev/null/journal"})
+	require.NoError(t, err)
+	do := func(context.Context, *agent.Job) (any, error) { return nil, nil }
+	a.HandleRaw("mine", do, agent.Policy{})
+	require.PanicsWithValue(t, `agent: a second handler for "mine"`, func() { a.HandleRaw("mine", do, agent.Policy{}) })
+	require.Panics(t, func() { a.HandleRaw("", do, agent.Policy{}) })
+	require.Panics(t, func() { a.HandleRaw(command.TypeCancel, do, agent.Policy{}) })
+	require.ErrorContains(t, a.Run(t.Context()), "journal: mkdir /dev/null")
+	require.PanicsWithValue(t, "agent: Handle after Run", func() { a.HandleRaw("other", do, agent.Policy{}) })
+}
