@@ -1,6 +1,7 @@
 # `make help` shows what there is; .ci/run runs the same commands.
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
+OUT ?= .
 
 .PHONY: help
 help: ## Show this list
@@ -34,13 +35,22 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 bench: ## The benchmarks, six times each, for benchstat
 	go test -run '^$$' -bench . -count 6 ./...
 
-.PHONY: golden
-golden: ## Rewrite the golden transcripts; review the diff
-	go test ./transport/... -update
-
 .PHONY: demo
 demo: ## A controller and agents as processes, every link cut once
 	go run ./cmd/miglink demo
+
+.PHONY: generate
+generate: ## Go code of the .proto files; needs protoc (apt-get install protobuf-compiler)
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	go build -o "$$tools" google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go && \
+	PATH="$$tools:$$PATH" protoc -I transport/grpc/proto \
+	  --go_out=$(OUT) --go_opt=module=github.com/miglink/miglink \
+	  --connect-go_out=$(OUT) --connect-go_opt=module=github.com/miglink/miglink \
+	  miglink/v1/command_link.proto
+
+.PHONY: conformance
+conformance: ## Every promise on every transport, as a table
+	go run ./cmd/miglink conformance
 
 .PHONY: check
 check: ## Everything that must hold before a change lands

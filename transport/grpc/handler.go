@@ -1,0 +1,165 @@
+package grpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
+	"github.com/miglink/miglink/transport/grpc/miglinkv1/miglinkv1connect"
+)
+
+const writeTimeout = 15 * time.Second
+
+// HandlerOptions are optional.
+type HandlerOptions struct {
+	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
+	// told as it is, any other as unauthorized. Default: everybody passes.
+	Authenticate func(r *http.Request, vm string) error
+	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
+	// that it is dead. Default: 15 s.
+	Keepalive time.Duration
+	// Log gets what clients are not told. Default: none.
+	Log *slog.Logger
+}
+
+// Handler serves the service at the path that is returned, for a mux; each stream is a link of t. It
+// needs a server that speaks HTTP/2, as web.NewServer does also without TLS.
+func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handler) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &service{t: t, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
+	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
+	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{request: r, deadline: http.NewResponseController(w)}
+		inner.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	})
+}
+
+// Reflection lets tools like grpcurl look at the service. It serves the paths that it returns.
+func Reflection() map[string]http.Handler {
+	r := grpcreflect.NewStaticReflector(miglinkv1connect.CommandLinkName)
+	v1, h1 := grpcreflect.NewHandlerV1(r)
+	alpha, h2 := grpcreflect.NewHandlerV1Alpha(r)
+	return map[string]http.Handler{v1: h1, alpha: h2}
+}
+
+// call is the HTTP request of a stream, which connect does not hand on.
+type call struct {
+	request  *http.Request
+	deadline *http.ResponseController
+}
+
+type callKey struct{}
+
+type service struct {
+	t         transport.Transport
+	auth      httplink.Authenticate
+	keepalive time.Duration
+	log       *slog.Logger
+}
+
+// Attach implements the generated interface.
+func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]) error {
+	c := ctx.Value(callKey{}).(*call)
+	var vm string
+	err := framed.Serve(ctx, &serverPipe{stream: stream, deadline: c.deadline}, s.t, framed.ServeOptions{
+		Name: "grpc", Keepalive: s.keepalive,
+		Authenticate: func(name string) error {
+			vm = name
+			return s.auth.Check(c.request, name)
+		},
+	})
+	var said *transport.Error
+	if !errors.As(err, &said) {
+		s.log.Debug("link ended", "vm_id", vm, "error", err)
+		return nil
+	}
+	s.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
+	return connect.NewError(statusOf(said.Code), errors.New(string(said.Code)))
+}
+
+// statusOf is for those who only know gRPC; the close frame before it says more.
+func statusOf(c transport.Code) connect.Code {
+	switch c {
+	case transport.CodeUnauthorized:
+		return connect.CodeUnauthenticated
+	case transport.CodeRevoked, transport.CodeForbidden:
+		return connect.CodePermissionDenied
+	case transport.CodeProtocol, transport.CodeInvalid, transport.CodeTooLarge:
+		return connect.CodeInvalidArgument
+	case transport.CodeReplaced, transport.CodeSuperseded:
+		return connect.CodeAborted
+	case transport.CodeInternal:
+		return connect.CodeInternal
+	}
+	return connect.CodeUnavailable
+}
+
+// serverPipe carries frames over one stream.
+type serverPipe struct {
+	stream   *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]
+	deadline *http.ResponseController // its methods fail where the server cannot
+
+	mu      sync.Mutex
+	sending bool
+	closed  bool
+}
+
+// past is a deadline that ends what goes on.
+var past = time.Unix(1, 0)
+
+func (p *serverPipe) Send(f *framed.Frame) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return net.ErrClosed
+	}
+	p.sending = true
+	_ = p.deadline.SetWriteDeadline(time.Now().Add(writeTimeout))
+	p.mu.Unlock()
+	err := p.stream.Send(toControllerFrame(f))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sending = false
+	return err
+}
+
+func (p *serverPipe) Recv() (*framed.Frame, error) {
+	m, err := p.stream.Receive()
+	switch {
+	case err == nil:
+		return fromAgentFrame(m), nil
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("grpc: the agent ended the stream")
+	case connect.CodeOf(err) == connect.CodeResourceExhausted:
+		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
+	case connect.CodeOf(err) == connect.CodeInvalidArgument:
+		return nil, transport.Errorf(transport.CodeProtocol, "a message does not decode")
+	}
+	return nil, err
+}
+
+// Close leaves the stream to end with the handler, so that what was sent arrives.
+func (p *serverPipe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	_ = p.deadline.SetReadDeadline(past)
+	if p.sending {
+		_ = p.deadline.SetWriteDeadline(past)
+	}
+	return nil
+}
