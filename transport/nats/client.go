@@ -1,0 +1,93 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// Options are optional.
+type Options struct {
+	// Prefix of all subjects. Default: miglink.
+	Prefix string
+	// NATS are the library's own options, for credentials and TLS.
+	NATS []nats.Option
+}
+
+// Transport dials links over a broker. It is safe for concurrent use.
+type Transport struct {
+	url    string
+	prefix string
+	nats   []nats.Option
+}
+
+// New returns a Transport to the controllers that listen on the broker at url, as nats://host:4222. Each
+// link has a connection to the broker of its own.
+func New(url string, o Options) (*Transport, error) {
+	prefix, err := checkPrefix(o.Prefix)
+	if err == nil {
+		err = checkURL(url)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Transport{url: url, prefix: prefix, nats: o.NATS}, nil
+}
+
+// Open is New for a transport.Registry; the broker is that of the Config.
+func Open(c transport.Config) (transport.Transport, error) {
+	if c.Broker == "" {
+		return nil, transport.ErrNoBroker
+	}
+	o := Options{NATS: []nats.Option{func(o *nats.Options) error {
+		o.TLSConfig = c.TLS // for tls:// and where the broker wants it; nats.Secure would insist
+		return nil
+	}}}
+	return New(c.Broker, o)
+}
+
+// Dial implements transport.Transport.
+func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	ended, cancel := context.WithCancelCause(context.Background())
+	conn, err := connect(ctx, t.url, append([]nats.Option{
+		nats.Name("miglink agent " + hello.VM),
+		nats.NoReconnect(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cancel(fmt.Errorf("nats: %w", bare(err))) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err == nil {
+				err = errors.New("the connection to the broker ended")
+			}
+			cancel(fmt.Errorf("nats: %w", bare(err)))
+		}),
+	}, t.nats...)...)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	session := uuid.New().String()
+	vm := token(hello.VM)
+	in, err := conn.SubscribeSync(t.prefix + ".down." + vm + "." + session)
+	if err != nil {
+		cancel(nil)
+		conn.Close()
+		return nil, fmt.Errorf("nats: %w", bare(err))
+	}
+	p := newPipe(conn, in, t.prefix+".up."+vm+"."+session)
+	p.hello = t.prefix + ".hello." + vm
+	stop := context.AfterFunc(ended, func() { p.cancel(context.Cause(ended)) })
+	p.onDone = func() {
+		stop()
+		conn.Close()
+		cancel(nil)
+	}
+	return framed.Dial(ctx, p, hello)
+}

@@ -1,0 +1,98 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	connectTimeout = 10 * time.Second
+	flushTimeout   = 5 * time.Second // a write that takes longer is to a broker that is dead
+)
+
+// checkURL accepts one URL, or several with commas, of servers of one cluster.
+func checkURL(raw string) error {
+	for part := range strings.SplitSeq(raw, ",") {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss" {
+			return errors.New("the broker's URL is to be like nats://host:4222") // it may hold a password
+		}
+	}
+	return nil
+}
+
+// dialer connects for the library, which forgets why it could not.
+type dialer struct {
+	ctx context.Context
+	mu  sync.Mutex
+	err error
+}
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	n := net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}
+	conn, err := n.DialContext(d.ctx, network, address)
+	if err != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.err = err
+	}
+	return conn, err
+}
+
+// connect connects, or says why it could not.
+func connect(ctx context.Context, raw string, options ...nats.Option) (*nats.Conn, error) {
+	timeout := connectTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	if timeout <= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	d := &dialer{ctx: ctx}
+	options = append([]nats.Option{
+		nats.SetCustomDialer(d),
+		nats.Timeout(timeout),
+		nats.FlusherTimeout(flushTimeout),
+		nats.ReconnectBufSize(-1), // what cannot be sent now is said again, over another link
+		nats.PermissionErrOnSubscribe(true),
+		nats.PingInterval(15 * time.Second),
+		nats.MaxPingsOutstanding(1),
+	}, options...)
+	conn, err := nats.Connect(raw, options...)
+	if err == nil {
+		return conn, nil
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errors.Is(err, nats.ErrNoServers) && d.err != nil {
+		err = d.err
+	}
+	return nil, fmt.Errorf("nats: %w", bare(err))
+}
+
+// bare is an error of the library without its name, which is ours, too.
+func bare(err error) error {
+	if s, ok := strings.CutPrefix(err.Error(), "nats: "); ok {
+		return &named{s, err}
+	}
+	return err
+}
+
+type named struct {
+	says string
+	err  error
+}
+
+func (n *named) Error() string { return n.says }
+func (n *named) Unwrap() error { return n.err }

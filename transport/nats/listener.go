@@ -1,0 +1,180 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// ListenOptions are optional.
+type ListenOptions struct {
+	// Prefix of all subjects. Default: miglink.
+	Prefix string
+	// NATS are the library's own options, for credentials and TLS.
+	NATS []nats.Option
+	// Authenticate lets the hello of a VM pass, or says why not: an error of package transport is told
+	// as it is, any other as unauthorized. Default: whoever may publish on the broker passes.
+	Authenticate func(hello *nats.Msg, vm string) error
+	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
+	// that it is dead. Default: 15 s.
+	Keepalive time.Duration
+	// Log gets what clients are not told. Default: none.
+	Log *slog.Logger
+}
+
+// Listener takes the dials of agents from a broker. Make one with Listen, end it with Close.
+type Listener struct {
+	t      transport.Transport
+	o      ListenOptions
+	prefix string
+	conn   *nats.Conn
+	log    *slog.Logger
+
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	mu       sync.Mutex
+	sessions map[*pipe]struct{}
+	closed   bool
+	running  sync.WaitGroup
+}
+
+// Listen connects to the broker at url and serves t to the agents that dial it, until Close. The context
+// bounds the attempt to connect. A connection that is lost later ends its links and is made anew for as
+// long as it takes.
+func Listen(ctx context.Context, url string, t transport.Transport, o ListenOptions) (*Listener, error) {
+	prefix, err := checkPrefix(o.Prefix)
+	if err == nil {
+		err = checkURL(url)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Listener{t: t, o: o, prefix: prefix, log: o.Log.With("component", "nats"), sessions: map[*pipe]struct{}{}}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.conn, err = connect(ctx, url, append([]nats.Option{
+		nats.Name("miglink controller"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(time.Second),
+		nats.ReconnectJitter(time.Second, time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { l.log.Info("connected to the broker again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			l.log.Error("the broker refused", "error", bare(err))
+		}),
+	}, o.NATS...)...)
+	if err != nil {
+		l.cancel()
+		return nil, err
+	}
+	if _, err = l.conn.QueueSubscribe(prefix+".hello.*", queueGroup, l.hello); err == nil {
+		err = l.flush(ctx)
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("nats: %w", bare(err))
+	}
+	return l, nil
+}
+
+// flush waits until the broker has taken the subscription, or refused it.
+func (l *Listener) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := l.conn.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	if err := l.conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
+		return err
+	}
+	return nil
+}
+
+// disconnected ends all links: what was on its way is lost.
+func (l *Listener) disconnected(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.log.Warn("the connection to the broker was lost", "error", err)
+	for p := range l.sessions {
+		p.cancel(errors.New("nats: the connection to the broker was lost"))
+	}
+}
+
+// hello is called with the first frame of each dial, one after the other.
+func (l *Listener) hello(m *nats.Msg) {
+	name := strings.TrimPrefix(m.Subject, l.prefix+".hello.")
+	vm, err := vmOf(name)
+	session, ok := strings.CutPrefix(m.Reply, l.prefix+".down."+name+".")
+	if err != nil || !ok || session == "" || strings.ContainsAny(session, ".*> ") {
+		l.log.Info("a hello that makes no sense", "subject", m.Subject)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	in, err := l.conn.SubscribeSync(l.prefix + ".up." + name + "." + session)
+	if err != nil {
+		l.log.Error("cannot subscribe for a link", "vm_id", vm, "error", bare(err))
+		return
+	}
+	p := newPipe(l.conn, in, m.Reply)
+	p.first = m
+	l.sessions[p] = struct{}{}
+	l.running.Go(func() { l.serve(p, m, vm) })
+}
+
+func (l *Listener) serve(p *pipe, m *nats.Msg, vm string) {
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sessions, p)
+	}()
+	err := framed.Serve(l.ctx, p, l.t, framed.ServeOptions{
+		Name: "nats", VM: vm, Keepalive: l.o.Keepalive,
+		Authenticate: func(vm string) error { return l.authenticate(m, vm) },
+	})
+	if said := (*transport.Error)(nil); errors.As(err, &said) {
+		l.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
+	} else {
+		l.log.Debug("link ended", "vm_id", vm, "error", err)
+	}
+}
+
+func (l *Listener) authenticate(m *nats.Msg, vm string) error {
+	if l.o.Authenticate == nil {
+		return nil
+	}
+	err := l.o.Authenticate(m, vm)
+	if err == nil || errors.As(err, new(*transport.Error)) {
+		return err
+	}
+	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
+}
+
+// Close ends all links and the connection, and waits for them. End the links at the controller first,
+// with its Shutdown, for agents to be told when to come back.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.running.Wait()
+	l.conn.Close()
+	return nil
+}

@@ -1,0 +1,129 @@
+package nats
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// maxFrame bounds one frame, in bytes.
+const maxFrame = 2 << 20
+
+// headroom is what a message takes beside its payload.
+const headroom = 512
+
+var errGone = errors.New("nats: the other end is gone")
+
+// pipe carries frames over two subjects.
+type pipe struct {
+	conn   *nats.Conn
+	in     *nats.Subscription
+	out    string // subject
+	hello  string // subject of the first frame; empty: it has been sent, or it is the other end's
+	first  *nats.Msg
+	onDone func() // releases what is under the pipe
+
+	ctx    context.Context // ends with the pipe; its cause says why
+	cancel context.CancelCauseFunc
+	once   sync.Once
+}
+
+func newPipe(conn *nats.Conn, in *nats.Subscription, out string) *pipe {
+	p := &pipe{conn: conn, in: in, out: out, onDone: func() {}}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	return p
+}
+
+func (p *pipe) Send(f *framed.Frame) error {
+	var b bytes.Buffer
+	if err := framed.Encode(&b, f); err != nil {
+		return fmt.Errorf("nats: %w", err)
+	}
+	if b.Len() > maxFrame {
+		return fmt.Errorf("nats: a frame of %d bytes, at most %d are allowed", b.Len(), maxFrame)
+	}
+	if p.hello != "" {
+		subject := p.hello
+		p.hello = ""
+		return p.failed(p.conn.PublishRequest(subject, p.in.Subject, b.Bytes()))
+	}
+	part := max(int(p.conn.MaxPayload())-headroom, 1)
+	for b.Len() > part {
+		m := nats.NewMsg(p.out)
+		m.Header.Set(moreHeader, "1")
+		m.Data = b.Next(part)
+		if err := p.conn.PublishMsg(m); err != nil {
+			return p.failed(err)
+		}
+	}
+	return p.failed(p.conn.Publish(p.out, b.Bytes()))
+}
+
+func (p *pipe) Recv() (*framed.Frame, error) {
+	var whole []byte
+	for {
+		m, err := p.next()
+		if err != nil {
+			return nil, err
+		}
+		if len(m.Data) == 0 {
+			return nil, errGone
+		}
+		more := m.Header.Get(moreHeader) != ""
+		if !more && whole == nil {
+			return framed.Decode(m.Data)
+		}
+		if whole = append(whole, m.Data...); len(whole) > maxFrame {
+			return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", maxFrame)
+		}
+		if !more {
+			return framed.Decode(whole)
+		}
+	}
+}
+
+func (p *pipe) next() (*nats.Msg, error) {
+	if m := p.first; m != nil {
+		p.first = nil
+		return m, nil
+	}
+	m, err := p.in.NextMsgWithContext(p.ctx)
+	switch {
+	case err == nil:
+		return m, nil
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, errors.New("nats: no controller listens on this broker")
+	}
+	return nil, p.failed(err)
+}
+
+// failed says why the pipe has ended rather than how that was noticed.
+func (p *pipe) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(p.ctx); cause != nil {
+		return cause
+	}
+	return fmt.Errorf("nats: %w", bare(err))
+}
+
+// Close tells the other end, if it can be told.
+func (p *pipe) Close() error {
+	p.once.Do(func() {
+		p.cancel(errClosed)
+		_ = p.conn.Publish(p.out, nil) // or it will notice the silence
+		_ = p.in.Unsubscribe()         // the connection may have ended first
+		p.onDone()
+	})
+	return nil
+}
+
+var errClosed = errors.New("nats: the pipe is closed")
