@@ -2,8 +2,12 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -139,6 +143,71 @@ var acks = []Scenario{
 			}})
 			for range 5 {
 				w.settled(w.send("vm", command.Options{}), ack.Succeeded)
+			}
+		},
+	},
+	{
+		Number: 87, Name: "ack-cut-while-recorded",
+		Given: "an ack on its way into the ledger", When: "the link is cut in that moment, and the ack is said again", Then: "whoever waits for the end of the command hears of it at once",
+		Run: func(w *World) {
+			w.start(controller.Options{})
+			moments := rand.New(rand.NewPCG(w.seed, 87))
+			for range 50 {
+				r := w.send("vm", command.Options{})
+				l := w.dial(transport.Hello{VM: "vm", Instance: "a"})
+				l.receive(1)
+				heard := make(chan error, 1)
+				go func() {
+					_, err := r.Wait(w.ctx)
+					heard <- err
+				}()
+				said := make(chan struct{})
+				go func() {
+					_ = l.say(r.ID(), ack.Succeeded) // it may arrive or not
+					close(said)
+				}()
+				time.Sleep(time.Duration(moments.Int64N(int64(3 * time.Millisecond))))
+				w.cut()
+				<-said
+				l.Close()
+				w.dial(transport.Hello{VM: "vm", Instance: "a", Uplink: true}).mustSay(r.ID(), ack.Succeeded)
+				select {
+				case err := <-heard:
+					w.ok(err, "wait for the end")
+				case <-time.After(patience):
+					w.fail("%s is %s, and who waits for that does not hear of it", r.ID(), w.get(r).State.Stage)
+				}
+			}
+		},
+	},
+	{
+		Number: 88, Name: "large-results",
+		Given: "fifty handlers with results of the largest size that end while no link is open", When: "the link is back", Then: "all of their results are recorded",
+		Run: func(w *World) {
+			w.start(controller.Options{})
+			const n = 50
+			result := strings.Repeat("x", ack.MaxResult-2) // and two quotes
+			var running sync.WaitGroup
+			running.Add(n)
+			release := make(chan struct{})
+			way := &gated{Transport: w.client}
+			w.agent("vm", agentOptions{via: way, policy: agent.Policy{Concurrent: true}, do: func(context.Context, *agent.Job) (any, error) {
+				running.Done()
+				<-release
+				return result, nil
+			}})
+			var rs []*controller.Receipt
+			for range n {
+				rs = append(rs, w.send("vm", command.Options{}))
+			}
+			running.Wait()
+			way.shut(true)
+			w.cut()
+			w.until("vm", "detached", func(p controller.Presence) bool { return !p.Attached })
+			close(release)
+			way.shut(false)
+			for _, r := range rs {
+				w.check(len(w.settled(r, ack.Succeeded).Result) == len(result)+2, "the result is another")
 			}
 		},
 	},
@@ -300,4 +369,27 @@ func (w *World) tempDir() string {
 // settledAny waits for any end.
 func (w *World) settledAny(r *controller.Receipt) ledger.Entry {
 	return w.reaches(r, "settled", func(e ledger.Entry) bool { return e.State.Settled() })
+}
+
+// gated is a transport that can be shut: then no dial succeeds.
+type gated struct {
+	transport.Transport
+	mu     sync.Mutex
+	closed bool
+}
+
+func (g *gated) shut(closed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = closed
+}
+
+func (g *gated) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed {
+		return nil, errors.New("shut")
+	}
+	return g.Transport.Dial(ctx, h)
 }

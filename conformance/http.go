@@ -46,6 +46,19 @@ var httpScenarios = []Scenario{
 		},
 	},
 	{
+		Number: 67, Name: "future-version", NeedsHTTP: true,
+		Given: "a client of a later version", When: "it says what this version does not know", Then: "it is served as this version serves",
+		Run: func(w *World) {
+			w.start(controller.Options{})
+			r := w.send("vm", command.Options{})
+			p := w.poll(w.ctx, "vm", url.Values{"version": {"7"}, "instance": {"a"}, "of_a_later_version": {"x"}})
+			w.check(len(p.Commands) == 1 && p.Commands[0].ID == r.ID(), "the poll brought %+v", p)
+			status, answer := w.post("vm", "commands/ack?version=7&instance=a", `{"command_id":"`+r.ID()+`","status":"processed"}`, http.Header{"Miglink-Of-A-Later-Version": {"x"}})
+			w.check(status == http.StatusOK, "the ack is answered with %d: %s", status, answer)
+			w.settled(r, ack.Succeeded)
+		},
+	},
+	{
 		Number: 68, Name: "decompression-bomb", NeedsHTTP: true,
 		Given: "a small body that would unpack to gigabytes", When: "it is posted", Then: "it is refused, unopened",
 		Run: func(w *World) {

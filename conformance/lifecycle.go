@@ -108,6 +108,7 @@ var lifecycle = []Scenario{
 			}
 			w.check(l.say("x", ack.Succeeded) != nil, "an ack on a closed link was recorded")
 			w.check(l.Report(w.ctx, event.Event{Type: "x"}) != nil, "a report on a closed link was taken")
+			w.until("vm", "detached", func(p controller.Presence) bool { return !p.Attached })
 		},
 	},
 	{

@@ -25,6 +25,7 @@ type mutant struct {
 	receive func(ctx context.Context, l transport.Link) ([]transport.Delivery, error)
 	ack     func(ctx context.Context, l transport.Link, acks []ack.Ack) error
 	report  func(ctx context.Context, l transport.Link, events []event.Event) error
+	close   func(l transport.Link) error
 }
 
 func (m mutant) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
@@ -65,6 +66,13 @@ func (l mutantLink) Report(ctx context.Context, events ...event.Event) error {
 		return l.m.report(ctx, l.Link, events)
 	}
 	return l.Link.Report(ctx, events...)
+}
+
+func (l mutantLink) Close() error {
+	if l.m.close != nil {
+		return l.m.close(l.Link)
+	}
+	return l.Link.Close()
 }
 
 // redial changes what an agent says.
@@ -157,6 +165,16 @@ var mutants = []struct {
 	{"does not heed a context", 52, mutant{receive: func(ctx context.Context, l transport.Link) ([]transport.Delivery, error) {
 		return l.Receive(context.WithoutCancel(ctx))
 	}}},
+	{"ends links on which nothing happens", 86, mutant{receive: func(ctx context.Context, l transport.Link) ([]transport.Delivery, error) {
+		idle, cancel := context.WithTimeoutCause(ctx, 500*time.Millisecond, errors.New("idle"))
+		defer cancel()
+		page, err := l.Receive(idle)
+		if err != nil && ctx.Err() == nil {
+			err = context.Cause(idle)
+		}
+		return page, err
+	}}},
+	{"does not close", 51, mutant{close: func(transport.Link) error { return nil }}},
 }
 
 // tooFar is a cursor beyond the one that is given.

@@ -10,7 +10,6 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
-	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
 )
@@ -72,7 +71,7 @@ var reconnect = []Scenario{
 				w.send("vm", command.Options{})
 			}
 			old := w.dial(transport.Hello{VM: "vm", Instance: "a"}).receive(3)
-			w.ledger, w.sent = memory.New(), nil
+			w.newLedger()
 			w.start(controller.Options{})
 			w.send("vm", command.Options{})
 			w.send("vm", command.Options{})
@@ -97,6 +96,21 @@ var reconnect = []Scenario{
 			r := w.send("vm", command.Options{})
 			w.agent("vm", agentOptions{})
 			w.settled(r, ack.Succeeded)
+		},
+	},
+	{
+		Number: 86, Name: "idle",
+		Given: "a link on which nothing is sent", When: "longer passes than it takes to notice a dead peer", Then: "the same link lives, and brings the next command",
+		Run: func(w *World) {
+			w.start(controller.Options{})
+			l := w.dial(transport.Hello{VM: "vm", Instance: "a"})
+			ctx, cancel := context.WithTimeout(w.ctx, max(w.subject.Facts.DeadAfter*3/2, time.Second))
+			defer cancel()
+			_, err := l.Receive(ctx)
+			w.is(err, context.DeadlineExceeded, "wait without a command")
+			r := w.send("vm", command.Options{})
+			w.check(l.receive(1)[0].ID == r.ID(), "another command came")
+			l.mustSay(r.ID(), ack.Succeeded)
 		},
 	},
 	{

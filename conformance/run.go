@@ -80,19 +80,31 @@ func play(ctx context.Context, subject Subject, s Scenario, o Options) Result {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- errors.Join(perform(w, s), finish(w)) }()
-	var err error
-	select {
-	case err = <-ended:
+	returned, err := await(ctx, ended)
+	if returned {
 		cancel()
 		err = errors.Join(err, leaked(before))
-	case <-time.After(timeout + overtime):
-		err = fmt.Errorf("it hangs: %s after its context has ended some call has not returned", overtime)
 	}
 	if err != nil {
 		r.Err = err.Error()
 	}
 	r.Duration = time.Since(start)
 	return r
+}
+
+// await returns what a scenario ended with, or gives it up some time after its context has ended.
+func await(ctx context.Context, ended <-chan error) (returned bool, err error) {
+	select {
+	case err = <-ended:
+		return true, err
+	case <-ctx.Done():
+	}
+	select {
+	case err = <-ended:
+		return true, err
+	case <-time.After(overtime):
+		return false, fmt.Errorf("it hangs: %s after its context has ended some call has not returned", overtime)
+	}
 }
 
 // perform runs the scenario itself; a failed check, or a panic, is its error.
@@ -108,7 +120,11 @@ func finish(w *World) (err error) {
 	if w.ledger == nil {
 		return nil
 	}
-	return w.invariants()
+	err = w.invariants()
+	for _, l := range w.ledgers {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 func recovered(err *error) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
 	"github.com/miglink/miglink/transport/web"
@@ -22,6 +23,9 @@ type Subject struct {
 	// starts ends with env: use ServeHTTP, Proxy and Cleanup.
 	Open func(env *Env, controller transport.Transport) (transport.Transport, error)
 
+	// Ledger makes the controller's ledger, which the scenario closes. Default: one in memory.
+	Ledger func() (ledger.Ledger, error)
+
 	// Facts exclude the scenarios that make no sense on this transport.
 	Facts Facts
 }
@@ -31,6 +35,9 @@ type Facts struct {
 	NoWire bool // no bytes between the halves: faults are injected at the link instead
 	NoHTTP bool // the server half is not served by Env.ServeHTTP
 	Polls  bool // a link of the client half is a link of the controller only while it asks
+
+	// DeadAfter is the time of silence after which either end takes the other for dead.
+	DeadAfter time.Duration
 
 	// DialsPerAttempt is how often one attempt of an agent reaches the controller, where that is
 	// more than once: a Fallback tries several ways.
@@ -53,14 +60,21 @@ func (e *Env) Context() context.Context { return e.ctx }
 func (e *Env) Cleanup(f func()) { e.cleanup = append(e.cleanup, f) }
 
 // ServeHTTP serves h on a real socket, behind a proxy whose faults the scenarios control, and returns
-// the URL of the proxy. A handler of package web is to be reached at its root.
+// the URL of the proxy. A handler of package web is to be reached at its root, which is /api/v1 here;
+// requests of other paths reach h as they are.
 func (e *Env) ServeHTTP(h http.Handler) (url string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
 	if err != nil {
 		return "", err
 	}
 	requests, stop := context.WithCancel(context.Background())
-	s := web.NewServer(requests, http.StripPrefix("/api/v1", h))
+	s := web.NewServer(requests, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
+			http.StripPrefix("/api/v1", h).ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

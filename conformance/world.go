@@ -29,6 +29,7 @@ type World struct {
 	seed    uint64
 
 	ledger     ledger.Ledger
+	ledgers    []ledger.Ledger // to be closed
 	controller *controller.Controller
 	front      *swap               // what the subject was opened on
 	client     transport.Transport // the client half
@@ -89,7 +90,7 @@ func (s *swap) Dial(ctx context.Context, h transport.Hello) (transport.Link, err
 // start makes the controller, and opens the subject on it the first time.
 func (w *World) start(o controller.Options) {
 	if w.ledger == nil {
-		w.ledger = memory.New()
+		w.newLedger()
 	}
 	if w.controller != nil {
 		w.controller.Close()
@@ -109,6 +110,18 @@ func (w *World) start(o controller.Options) {
 		w.faults = fault.New(client, fault.Plan{Seed: w.seed})
 		w.client = w.faults
 	}
+}
+
+// newLedger puts another ledger in place of what there is.
+func (w *World) newLedger() {
+	open := w.subject.Ledger
+	if open == nil {
+		open = func() (ledger.Ledger, error) { return memory.New(), nil }
+	}
+	l, err := open()
+	w.ok(err, "open a ledger")
+	w.ledger, w.sent = l, nil
+	w.ledgers = append(w.ledgers, l)
 }
 
 // cut breaks every link, in the middle of whatever goes on.

@@ -16,7 +16,11 @@ func Example() {
 	// ws
 	// sse
 	// longpoll
+	// grpc
+	// nats
 	// fallback
 	// split
 	// relay
+	// ws-bolt
+	// longpoll-bolt
 }

@@ -2,11 +2,20 @@
 package subjects
 
 import (
+	"errors"
+	"net/http"
+	"os"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/miglink/miglink/conformance"
+	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/ledger/bolt"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
+	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/web"
 	"github.com/miglink/miglink/transport/ws"
@@ -15,10 +24,42 @@ import (
 // keepalive is short, so that scenarios of dead peers take no minutes.
 const keepalive = 300 * time.Millisecond
 
+// deadAfter is the longest that any of them then takes: SSE's controller, to which an agent promises
+// to be heard of once a second.
+const deadAfter = 2500 * time.Millisecond
+
 // All are no transport at all, each transport, and what they compose to.
 func All() []conformance.Subject {
-	return []conformance.Subject{InProcess(), WebSocket(), SSE(), LongPoll(), Fallback(), Split(), Relay()}
+	return []conformance.Subject{
+		InProcess(), WebSocket(), SSE(), LongPoll(), GRPC(), NATS(), Fallback(), Split(), Relay(),
+		OnBolt(WebSocket()), OnBolt(LongPoll()),
+	}
 }
+
+// OnBolt has the controller's ledger on a disk: writes take time, and contexts end meanwhile.
+func OnBolt(s conformance.Subject) conformance.Subject {
+	s.Name += "-bolt"
+	s.Ledger = func() (ledger.Ledger, error) {
+		dir, err := os.MkdirTemp("", "miglink-conformance-")
+		if err != nil {
+			return nil, err
+		}
+		l, err := bolt.Open(dir)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		return &temporary{l, dir}, nil
+	}
+	return s
+}
+
+// temporary is a ledger whose directory goes with it.
+type temporary struct {
+	*bolt.Ledger
+	dir string
+}
+
+func (t *temporary) Close() error { return errors.Join(t.Ledger.Close(), os.RemoveAll(t.dir)) }
 
 // InProcess is the controller dialled directly.
 func InProcess() conformance.Subject {
@@ -32,19 +73,73 @@ func InProcess() conformance.Subject {
 }
 
 // WebSocket is transport/ws.
-func WebSocket() conformance.Subject { return overHTTP("ws", conformance.Facts{}, openWS) }
+func WebSocket() conformance.Subject {
+	return overHTTP("ws", conformance.Facts{DeadAfter: deadAfter}, openWS)
+}
 
 // SSE is transport/sse.
-func SSE() conformance.Subject { return overHTTP("sse", conformance.Facts{}, openSSE) }
+func SSE() conformance.Subject {
+	return overHTTP("sse", conformance.Facts{DeadAfter: deadAfter}, openSSE)
+}
 
 // LongPoll is transport/longpoll.
 func LongPoll() conformance.Subject {
-	return overHTTP("longpoll", conformance.Facts{Polls: true}, openLongPoll)
+	return overHTTP("longpoll", conformance.Facts{DeadAfter: deadAfter, Polls: true}, openLongPoll)
+}
+
+// GRPC is transport/grpc, beside the others on one server.
+func GRPC() conformance.Subject {
+	return conformance.Subject{
+		Name:  "grpc",
+		Facts: conformance.Facts{DeadAfter: deadAfter},
+		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+			mux := http.NewServeMux()
+			mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Keepalive: keepalive}))
+			mux.Handle("/", web.Handler(c, web.Options{Keepalive: keepalive}))
+			url, err := env.ServeHTTP(mux)
+			if err != nil {
+				return nil, err
+			}
+			return grpc.New(url, grpc.Options{})
+		},
+	}
+}
+
+// NATS is transport/nats, over a broker of its own; faults are between the agent and the broker.
+func NATS() conformance.Subject {
+	return conformance.Subject{
+		Name:  "nats",
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+			broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+			if err != nil {
+				return nil, err
+			}
+			broker.Start()
+			env.Cleanup(func() {
+				broker.Shutdown()
+				broker.WaitForShutdown()
+			})
+			if !broker.ReadyForConnections(10 * time.Second) {
+				return nil, errors.New("the broker does not start")
+			}
+			l, err := nats.Listen(env.Context(), broker.ClientURL(), c, nats.ListenOptions{Keepalive: keepalive})
+			if err != nil {
+				return nil, err
+			}
+			env.Cleanup(func() { l.Close() })
+			addr, err := env.Proxy(broker.Addr().String())
+			if err != nil {
+				return nil, err
+			}
+			return nats.New("nats://"+addr, nats.Options{})
+		},
+	}
 }
 
 // Fallback is the three, in that order.
 func Fallback() conformance.Subject {
-	return overHTTP("fallback", conformance.Facts{DialsPerAttempt: 3}, func(url string) (transport.Transport, error) {
+	return overHTTP("fallback", conformance.Facts{DeadAfter: deadAfter, DialsPerAttempt: 3}, func(url string) (transport.Transport, error) {
 		ways := []transport.Way{{Name: "ws"}, {Name: "sse"}, {Name: "longpoll"}}
 		for i, open := range []func(string) (transport.Transport, error){openWS, openSSE, openLongPoll} {
 			var err error
@@ -58,7 +153,7 @@ func Fallback() conformance.Subject {
 
 // Split has commands down by SSE and acks up by WebSocket.
 func Split() conformance.Subject {
-	return overHTTP("split", conformance.Facts{}, func(url string) (transport.Transport, error) {
+	return overHTTP("split", conformance.Facts{DeadAfter: deadAfter}, func(url string) (transport.Transport, error) {
 		down, err := openSSE(url)
 		if err != nil {
 			return nil, err
@@ -74,7 +169,8 @@ func Split() conformance.Subject {
 // Relay is an edge that takes SSE, in front of a controller that is reached by WebSocket.
 func Relay() conformance.Subject {
 	return conformance.Subject{
-		Name: "relay",
+		Name:  "relay",
+		Facts: conformance.Facts{DeadAfter: deadAfter},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			inner, err := env.ServeHTTP(web.Handler(c, web.Options{Keepalive: keepalive}))
 			if err != nil {
