@@ -19,7 +19,8 @@ import (
 type agentCmd struct {
 	Controller string            `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
 	VM         string            `required:"" help:"Name of the VM." placeholder:"ID"`
-	Transport  string            `default:"auto" help:"ws, sse or longpoll; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
+	Transport  string            `default:"auto" help:"ws, sse, longpoll, grpc or nats; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
+	Broker     string            `help:"URL of the broker, for nats." placeholder:"nats://HOST:4222"`
 	Journal    string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
 	Exec       map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
 	Record     string            `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
@@ -33,7 +34,7 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Log: log})
+	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Log: log})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -51,7 +52,11 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err := c.handle(a, record, log, level); err != nil {
 		return err
 	}
-	fmt.Printf("agent: %s, to %s by %s\n", c.VM, c.Controller, c.Transport)
+	to := c.Controller
+	if c.Transport == "nats" {
+		to = "the broker" // its URL may hold a password
+	}
+	fmt.Printf("agent: %s, to %s by %s\n", c.VM, to, c.Transport)
 
 	beats, stop := context.WithCancel(ctx)
 	var beating sync.WaitGroup

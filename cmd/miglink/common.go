@@ -16,7 +16,9 @@ import (
 
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
+	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/ws"
 )
@@ -26,6 +28,8 @@ var registry = transport.Registry{
 	{Name: "ws", Open: ws.Open},
 	{Name: "sse", Open: sse.Open},
 	{Name: "longpoll", Open: longpoll.Open},
+	{Name: "grpc", Open: grpc.Open},
+	{Name: "nats", Open: nats.Open},
 }
 
 // operator is what the commands share that speak to a controller's admin API.

@@ -11,6 +11,8 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/ledger/bolt"
+	"github.com/miglink/miglink/transport/grpc"
+	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -20,6 +22,8 @@ type controllerCmd struct {
 	Insecure bool   `help:"Listen on an address that others can reach, although nobody is asked for credentials."`
 	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
+
+	NATS string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
 
 	AckDeadline time.Duration `default:"30s" help:"Deliver a command again that was not heard of for this long."`
 	MaxAttempts int           `default:"10" help:"Deliveries before a command is given up."`
@@ -53,16 +57,28 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Log: log})))
+	mux.Handle(grpc.Handler(ctl, grpc.HandlerOptions{Log: log}))
+	for path, h := range grpc.Reflection() {
+		mux.Handle(path, h)
+	}
 	mux.Handle("/admin/v1/", http.StripPrefix("/admin/v1", admin.Handler(ctl, admin.Options{Log: log})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRequests()
 	server := web.NewServer(requests, mux)
 
+	if c.NATS != "" {
+		broker, err := nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Log: log})
+		if err != nil {
+			return &exitError{exitUnreachable, err}
+		}
+		defer broker.Close()
+	}
+
 	var network net.ListenConfig
 	listener, err := network.Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return usage("--listen: %w", err)
 	}
 	served := make(chan error, 1)
 	scheme := "http"

@@ -17,7 +17,7 @@ import (
 
 type demoCmd struct {
 	Rounds     int      `default:"30" help:"How often each of the five command types goes to each agent."`
-	Transports []string `default:"ws,sse,longpoll" help:"One agent for each of these."`
+	Transports []string `default:"ws,sse,longpoll,grpc,nats" help:"One agent for each of these."`
 	Seed       uint64   `help:"Of the moments of the cuts. Default: a new one, which is printed."`
 	Keep       bool     `help:"Keep the temporary directory: ledger, journals, logs."`
 }
@@ -30,7 +30,7 @@ func (c *demoCmd) Run(ctx context.Context) error {
 		return usage("--rounds is at least 1, and there is at least one transport")
 	}
 	for _, name := range c.Transports {
-		if _, err := registry.Open(name, transport.Config{URL: "http://localhost"}); err != nil {
+		if _, err := registry.Open(name, transport.Config{URL: "http://localhost", Broker: "nats://localhost"}); err != nil {
 			return &exitError{exitUsage, err}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
@@ -29,6 +32,7 @@ type demo struct {
 	dir      string
 	rng      *rand.Rand
 	admin    *admin.Client
+	broker   *server.Server // nil: not needed
 	agents   []*demoAgent
 	children []*exec.Cmd
 }
@@ -53,7 +57,14 @@ const (
 )
 
 func (d *demo) start(ctx context.Context, transports []string) error {
-	ready, err := d.spawn("controller", "controller", "--listen", "127.0.0.1:0", "--data", filepath.Join(d.dir, "ledger"), "--drain", "200ms")
+	args := []string{"controller", "--listen", "127.0.0.1:0", "--data", filepath.Join(d.dir, "ledger"), "--drain", "200ms"}
+	if slices.Contains(transports, "nats") {
+		if err := d.startBroker(); err != nil {
+			return err
+		}
+		args = append(args, "--nats", d.broker.ClientURL())
+	}
+	ready, err := d.spawn("controller", args...)
 	if err != nil {
 		return err
 	}
@@ -65,7 +76,11 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 		return err
 	}
 	for _, name := range transports {
-		proxy, err := fault.NewProxy(base.Host, d.rng.Uint64())
+		host := base.Host
+		if name == "nats" {
+			host = d.broker.Addr().String()
+		}
+		proxy, err := fault.NewProxy(host, d.rng.Uint64())
 		if err != nil {
 			return err
 		}
@@ -75,7 +90,7 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 			cutAfter: d.rng.IntN(len(demoCommands)),
 		}
 		d.agents = append(d.agents, a)
-		ready, err := d.spawn("agent-"+name, "agent", "--controller", "http://"+proxy.Addr(), "--vm", a.vm,
+		ready, err := d.spawn("agent-"+name, "agent", "--controller", "http://"+proxy.Addr(), "--broker", "nats://"+proxy.Addr(), "--vm", a.vm,
 			"--transport", name, "--journal", filepath.Join(d.dir, name+".journal"), "--record", a.record)
 		if err != nil {
 			return err
@@ -83,6 +98,20 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 		if _, err := firstLine(ctx, "agent", ready); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// startBroker starts a NATS server in this process: a broker needs no more than that to be seen at work.
+func (d *demo) startBroker() error {
+	var err error
+	d.broker, err = server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+	if err != nil {
+		return err
+	}
+	d.broker.Start()
+	if !d.broker.ReadyForConnections(readyTime) {
+		return errors.New("the broker did not start")
 	}
 	return nil
 }
@@ -147,7 +176,7 @@ func (d *demo) spawn(name string, args ...string) (<-chan string, error) {
 	return first, nil
 }
 
-// stop ends the children, agents first, and the proxies.
+// stop ends the children, agents first, the proxies and the broker.
 func (d *demo) stop() {
 	for _, child := range slices.Backward(d.children) {
 		_ = child.Process.Signal(syscall.SIGTERM) // it may be gone
@@ -159,6 +188,10 @@ func (d *demo) stop() {
 	}
 	for _, a := range d.agents {
 		a.proxy.Close()
+	}
+	if d.broker != nil {
+		d.broker.Shutdown()
+		d.broker.WaitForShutdown()
 	}
 }
 

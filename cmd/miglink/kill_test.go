@@ -66,7 +66,7 @@ func TestKillController(t *testing.T) {
 	defer cancel()
 	for i := range vms {
 		ran[i] = &runs{}
-		names := []string{"ws", "sse", "longpoll"}
+		names := []string{"ws", "sse", "longpoll", "grpc"}
 		link, err := registry.Open(names[i%len(names)], transport.Config{URL: url})
 		require.NoError(t, err)
 		a, err := agent.New(link, agent.Options{

@@ -202,6 +202,9 @@ func TestBadInput(t *testing.T) {
 	}{
 		"no command":             {nil, 2, "expected one of"},
 		"unknown command":        {[]string{"frobnicate"}, 2, "unexpected argument frobnicate"},
+		"no broker":              {[]string{"agent", "--vm", "x", "--transport", "nats"}, 2, "the broker's URL is not given"},
+		"bad broker":             {[]string{"agent", "--vm", "x", "--transport", "nats", "--broker", "x"}, 2, "nats://host:4222"},
+		"dead broker":            {[]string{"controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--nats", "nats" + strings.TrimPrefix(dead, "http")}, 3, "connection refused"},
 		"unknown flag":           {[]string{"fleet", "--colour"}, 2, "unknown flag --colour"},
 		"send to nobody":         {[]string{"send"}, 2, "a VM and a type"},
 		"send and file":          {[]string{"send", "vm", "drain", "--file", "x"}, 2, "--file names VMs"},
@@ -332,7 +335,7 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	out := ok(t, "demo", "--rounds", "4")
 	require.Contains(t, out, "Nothing was lost, and nothing ran twice.")
-	for _, transport := range []string{"ws", "sse", "longpoll"} {
+	for _, transport := range []string{"ws", "sse", "longpoll", "grpc", "nats"} {
 		require.Regexp(t, transport+` +│ +20 │ +20 │ +1 │ +1 │ +0 │ +0 │`, out)
 	}
 }
