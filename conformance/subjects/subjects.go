@@ -3,10 +3,14 @@ package subjects
 
 import (
 	"errors"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/miglink/miglink/conformance"
@@ -16,6 +20,7 @@ import (
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/web"
 	"github.com/miglink/miglink/transport/ws"
@@ -31,7 +36,7 @@ const deadAfter = 2500 * time.Millisecond
 // All are no transport at all, each transport, and what they compose to.
 func All() []conformance.Subject {
 	return []conformance.Subject{
-		InProcess(), WebSocket(), SSE(), LongPoll(), GRPC(), NATS(), Fallback(), Split(), Relay(),
+		InProcess(), WebSocket(), SSE(), LongPoll(), GRPC(), NATS(), Redis(), Fallback(), Split(), Relay(),
 		OnBolt(WebSocket()), OnBolt(LongPoll()),
 	}
 }
@@ -135,6 +140,58 @@ func NATS() conformance.Subject {
 			return nats.New("nats://"+addr, nats.Options{})
 		},
 	}
+}
+
+// Redis is transport/redis, over a server of its own, that is in this process.
+func Redis() conformance.Subject {
+	return conformance.Subject{
+		Name:  "redis",
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+			s := miniredis.NewMiniRedis()
+			if err := s.Start(); err != nil {
+				return nil, err
+			}
+			env.Cleanup(s.Close)
+			return openRedis(env, c, "redis://"+s.Addr())
+		},
+	}
+}
+
+// RedisAt is transport/redis over the server at url, as redis://host:6379.
+func RedisAt(url string) conformance.Subject {
+	s := Redis()
+	s.Open = func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+		return openRedis(env, c, url)
+	}
+	return s
+}
+
+func openRedis(env *conformance.Env, c transport.Transport, server string) (transport.Transport, error) {
+	prefix := "miglink-" + uuid.NewString()
+	l, err := redis.Listen(env.Context(), server, c, redis.ListenOptions{Prefix: prefix, Keepalive: keepalive})
+	if err != nil {
+		return nil, err
+	}
+	env.Cleanup(func() { l.Close() })
+	proxied, err := proxy(env, server, "6379")
+	if err != nil {
+		return nil, err
+	}
+	return redis.New(proxied, redis.Options{Prefix: prefix})
+}
+
+// proxy is server's URL with a proxy of the environment's in front of it.
+func proxy(env *conformance.Env, server, port string) (string, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return "", err
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	u.Host, err = env.Proxy(net.JoinHostPort(u.Hostname(), port))
+	return u.String(), err
 }
 
 // Fallback is the three, in that order.

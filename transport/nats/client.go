@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
+	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
@@ -74,7 +75,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		return nil, err
 	}
 	session := uuid.New().String()
-	vm := token(hello.VM)
+	vm := broker.Token(hello.VM)
 	in, err := conn.SubscribeSync(t.prefix + ".down." + vm + "." + session)
 	if err != nil {
 		cancel(nil)

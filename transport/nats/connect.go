@@ -11,12 +11,26 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/miglink/miglink/internal/broker"
 )
 
 const (
+	queueGroup     = "miglink"
 	connectTimeout = 10 * time.Second
 	flushTimeout   = 5 * time.Second // a write that takes longer is to a broker that is dead
 )
+
+// checkPrefix returns the prefix to use, or why it cannot be one.
+func checkPrefix(prefix string) (string, error) {
+	if prefix == "" {
+		return broker.DefaultPrefix, nil
+	}
+	if strings.ContainsAny(prefix, " \t\r\n*>") || strings.HasPrefix(prefix, ".") || strings.HasSuffix(prefix, ".") || strings.Contains(prefix, "..") {
+		return "", fmt.Errorf("%q is no prefix of subjects", prefix)
+	}
+	return prefix, nil
+}
 
 // checkURL accepts one URL, or several with commas, of servers of one cluster.
 func checkURL(raw string) error {
@@ -82,17 +96,4 @@ func connect(ctx context.Context, raw string, options ...nats.Option) (*nats.Con
 }
 
 // bare is an error of the library without its name, which is ours, too.
-func bare(err error) error {
-	if s, ok := strings.CutPrefix(err.Error(), "nats: "); ok {
-		return &named{s, err}
-	}
-	return err
-}
-
-type named struct {
-	says string
-	err  error
-}
-
-func (n *named) Error() string { return n.says }
-func (n *named) Unwrap() error { return n.err }
+func bare(err error) error { return broker.Bare("nats", err) }

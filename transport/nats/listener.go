@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
-	"github.com/miglink/miglink/transport/framed"
 )
 
 // ListenOptions are optional.
@@ -33,18 +32,10 @@ type ListenOptions struct {
 
 // Listener takes the dials of agents from a broker. Make one with Listen, end it with Close.
 type Listener struct {
-	t      transport.Transport
-	o      ListenOptions
-	prefix string
-	conn   *nats.Conn
-	log    *slog.Logger
-
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	mu       sync.Mutex
-	sessions map[*pipe]struct{}
-	closed   bool
-	running  sync.WaitGroup
+	links        *broker.Server
+	authenticate func(hello *nats.Msg, vm string) error
+	prefix       string
+	conn         *nats.Conn
 }
 
 // Listen connects to the broker at url and serves t to the agents that dial it, until Close. The context
@@ -58,24 +49,22 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	if err != nil {
 		return nil, err
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	l := &Listener{
+		links:  broker.NewServer(t, broker.ServerOptions{Name: "nats", Keepalive: o.Keepalive, Log: o.Log}),
+		prefix: prefix, authenticate: o.Authenticate,
 	}
-	l := &Listener{t: t, o: o, prefix: prefix, log: o.Log.With("component", "nats"), sessions: map[*pipe]struct{}{}}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.conn, err = connect(ctx, url, append([]nats.Option{
 		nats.Name("miglink controller"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(time.Second),
 		nats.ReconnectJitter(time.Second, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { l.log.Info("connected to the broker again") }),
+		nats.ReconnectHandler(func(*nats.Conn) { l.links.Log.Info("connected to the broker again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.log.Error("the broker refused", "error", bare(err))
+			l.links.Log.Error("the broker refused", "error", bare(err))
 		}),
 	}, o.NATS...)...)
 	if err != nil {
-		l.cancel()
 		return nil, err
 	}
 	if _, err = l.conn.QueueSubscribe(prefix+".hello.*", queueGroup, l.hello); err == nil {
@@ -103,78 +92,39 @@ func (l *Listener) flush(ctx context.Context) error {
 
 // disconnected ends all links: what was on its way is lost.
 func (l *Listener) disconnected(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
-	}
-	l.log.Warn("the connection to the broker was lost", "error", err)
-	for p := range l.sessions {
-		p.cancel(errors.New("nats: the connection to the broker was lost"))
+	if l.links.Context().Err() == nil {
+		l.links.Log.Warn("the connection to the broker was lost", "error", err)
+		l.links.FailAll(errLost)
 	}
 }
 
 // hello is called with the first frame of each dial, one after the other.
 func (l *Listener) hello(m *nats.Msg) {
 	name := strings.TrimPrefix(m.Subject, l.prefix+".hello.")
-	vm, err := vmOf(name)
+	vm, err := broker.VM(name)
 	session, ok := strings.CutPrefix(m.Reply, l.prefix+".down."+name+".")
-	if err != nil || !ok || session == "" || strings.ContainsAny(session, ".*> ") {
-		l.log.Info("a hello that makes no sense", "subject", m.Subject)
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	if err != nil || !ok || !broker.Session(session) {
+		l.links.Log.Info("a hello that makes no sense", "subject", m.Subject)
 		return
 	}
 	in, err := l.conn.SubscribeSync(l.prefix + ".up." + name + "." + session)
 	if err != nil {
-		l.log.Error("cannot subscribe for a link", "vm_id", vm, "error", bare(err))
+		l.links.Log.Error("cannot subscribe for a link", "vm_id", vm, "error", bare(err))
 		return
 	}
 	p := newPipe(l.conn, in, m.Reply)
 	p.first = m
-	l.sessions[p] = struct{}{}
-	l.running.Go(func() { l.serve(p, m, vm) })
-}
-
-func (l *Listener) serve(p *pipe, m *nats.Msg, vm string) {
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.sessions, p)
-	}()
-	err := framed.Serve(l.ctx, p, l.t, framed.ServeOptions{
-		Name: "nats", VM: vm, Keepalive: l.o.Keepalive,
-		Authenticate: func(vm string) error { return l.authenticate(m, vm) },
-	})
-	if said := (*transport.Error)(nil); errors.As(err, &said) {
-		l.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
-	} else {
-		l.log.Debug("link ended", "vm_id", vm, "error", err)
+	var authenticate func() error
+	if l.authenticate != nil {
+		authenticate = func() error { return l.authenticate(m, vm) }
 	}
-}
-
-func (l *Listener) authenticate(m *nats.Msg, vm string) error {
-	if l.o.Authenticate == nil {
-		return nil
-	}
-	err := l.o.Authenticate(m, vm)
-	if err == nil || errors.As(err, new(*transport.Error)) {
-		return err
-	}
-	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
+	l.links.Serve(p, vm, authenticate)
 }
 
 // Close ends all links and the connection, and waits for them. End the links at the controller first,
 // with its Shutdown, for agents to be told when to come back.
 func (l *Listener) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.cancel()
-	l.running.Wait()
+	l.links.Close()
 	l.conn.Close()
 	return nil
 }

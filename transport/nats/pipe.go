@@ -9,17 +9,20 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
 
-// maxFrame bounds one frame, in bytes.
-const maxFrame = 2 << 20
+const (
+	moreHeader = "Miglink-More"
+	headroom   = 512 // bytes that a message takes beside its payload
+)
 
-// headroom is what a message takes beside its payload.
-const headroom = 512
-
-var errGone = errors.New("nats: the other end is gone")
+var (
+	errGone = fmt.Errorf("nats: %w", broker.ErrGone)
+	errLost = fmt.Errorf("nats: %w", broker.ErrLost)
+)
 
 // pipe carries frames over two subjects.
 type pipe struct {
@@ -46,8 +49,8 @@ func (p *pipe) Send(f *framed.Frame) error {
 	if err := framed.Encode(&b, f); err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
-	if b.Len() > maxFrame {
-		return fmt.Errorf("nats: a frame of %d bytes, at most %d are allowed", b.Len(), maxFrame)
+	if b.Len() > broker.MaxFrame {
+		return fmt.Errorf("nats: a frame of %d bytes, at most %d are allowed", b.Len(), broker.MaxFrame)
 	}
 	if p.hello != "" {
 		subject := p.hello
@@ -80,8 +83,8 @@ func (p *pipe) Recv() (*framed.Frame, error) {
 		if !more && whole == nil {
 			return framed.Decode(m.Data)
 		}
-		if whole = append(whole, m.Data...); len(whole) > maxFrame {
-			return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", maxFrame)
+		if whole = append(whole, m.Data...); len(whole) > broker.MaxFrame {
+			return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", broker.MaxFrame)
 		}
 		if !more {
 			return framed.Decode(whole)
@@ -114,6 +117,9 @@ func (p *pipe) failed(err error) error {
 	}
 	return fmt.Errorf("nats: %w", bare(err))
 }
+
+// Fail ends the pipe; the first reason counts.
+func (p *pipe) Fail(err error) { p.cancel(err) }
 
 // Close tells the other end, if it can be told.
 func (p *pipe) Close() error {

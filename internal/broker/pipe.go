@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+const (
+	// MaxFrame bounds one frame, in bytes.
+	MaxFrame = 2 << 20
+	// maxWaiting bounds what has come and was not read yet, in bytes: a broker does not wait for us.
+	maxWaiting = 16 << 20
+	// goodbyeTime is how long a pipe that ends may take to tell the other end.
+	goodbyeTime = time.Second
+)
+
+var (
+	// ErrGone is why a pipe ends when the broker says that nobody listens at its other end.
+	ErrGone = errors.New("the other end is gone")
+
+	errClosed = errors.New("the pipe is closed")
+	errFull   = errors.New("messages come faster than they are read")
+)
+
+// PipeOptions are what a broker has to do for a Pipe.
+type PipeOptions struct {
+	Name string // of the adapter, before each error
+	// Publish sends one message to the other end; an empty one says goodbye. It returns soon after its
+	// context has ended.
+	Publish func(ctx context.Context, b []byte) error
+	// Release frees what is under the pipe. It is called once, at the end.
+	Release func()
+}
+
+// Pipe is a framed.Pipe of messages: a frame is one, and an empty one says that the other end is gone.
+type Pipe struct {
+	o        PipeOptions
+	ctx      context.Context // ends with the pipe; its cause says why
+	cancel   context.CancelCauseFunc
+	once     sync.Once
+	released chan struct{}
+
+	mu      sync.Mutex
+	in      [][]byte
+	bytes   int           // of in
+	arrived chan struct{} // holds one
+}
+
+// NewPipe returns a Pipe that is to be given what comes for it with Deliver.
+func NewPipe(o PipeOptions) *Pipe {
+	p := &Pipe{o: o, released: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	return p
+}
+
+// Deliver hands a message to Recv, which keeps it. It does not block.
+func (p *Pipe) Deliver(b []byte) {
+	p.mu.Lock()
+	p.in = append(p.in, b)
+	p.bytes += len(b)
+	full := p.bytes > maxWaiting
+	p.mu.Unlock()
+	if full {
+		p.Fail(errFull)
+		return
+	}
+	select {
+	case p.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// Fail ends the pipe without a goodbye; the first reason counts.
+func (p *Pipe) Fail(err error) {
+	p.end(err, false)
+}
+
+// Send implements framed.Pipe.
+func (p *Pipe) Send(f *framed.Frame) error {
+	var b bytes.Buffer
+	if err := framed.Encode(&b, f); err != nil {
+		return p.failed(err)
+	}
+	if b.Len() > MaxFrame {
+		return p.failed(fmt.Errorf("a frame of %d bytes, at most %d are allowed", b.Len(), MaxFrame))
+	}
+	if err := p.o.Publish(p.ctx, b.Bytes()); err != nil {
+		if errors.Is(err, ErrGone) {
+			p.Fail(err)
+		}
+		return p.failed(err)
+	}
+	return nil
+}
+
+// Recv implements framed.Pipe. At the end it returns when the other end has been told.
+func (p *Pipe) Recv() (*framed.Frame, error) {
+	for {
+		if b, ok := p.take(); ok {
+			switch {
+			case len(b) == 0:
+				p.Fail(ErrGone)
+			case len(b) > MaxFrame:
+				return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", MaxFrame)
+			default:
+				return framed.Decode(b)
+			}
+		}
+		select {
+		case <-p.arrived:
+		case <-p.ctx.Done():
+			<-p.released
+			return nil, p.failed(context.Cause(p.ctx))
+		}
+	}
+}
+
+func (p *Pipe) take() ([]byte, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.in) == 0 || p.ctx.Err() != nil {
+		return nil, false
+	}
+	b := p.in[0]
+	p.in[0] = nil
+	p.in = p.in[1:]
+	p.bytes -= len(b)
+	return b, true
+}
+
+// failed says why the pipe has ended rather than how that was noticed.
+func (p *Pipe) failed(err error) error {
+	if cause := context.Cause(p.ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%s: %w", p.o.Name, err)
+}
+
+// Close implements framed.Pipe.
+func (p *Pipe) Close() error {
+	p.end(errClosed, true)
+	return nil
+}
+
+func (p *Pipe) end(err error, goodbye bool) {
+	p.once.Do(func() {
+		p.cancel(err)
+		go func() {
+			defer close(p.released)
+			defer p.o.Release()
+			if goodbye {
+				ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
+				defer cancel()
+				_ = p.o.Publish(ctx, nil) // or it will notice the silence
+			}
+		}()
+	})
+}

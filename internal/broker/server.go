@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// ServerOptions are optional, but for Name.
+type ServerOptions struct {
+	Name      string // of the adapter
+	Keepalive time.Duration
+	Log       *slog.Logger
+}
+
+// FailingPipe is a pipe that its broker can end.
+type FailingPipe interface {
+	framed.Pipe
+	Fail(error)
+}
+
+// Server is the links that a controller serves over one broker. It is safe for concurrent use.
+type Server struct {
+	t   transport.Transport
+	o   ServerOptions
+	Log *slog.Logger
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	pipes   map[FailingPipe]struct{}
+	closed  bool
+	running sync.WaitGroup
+}
+
+// NewServer returns a Server of links to t.
+func NewServer(t transport.Transport, o ServerOptions) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Context ends with Close.
+func (s *Server) Context() context.Context { return s.ctx }
+
+// Go runs f in a goroutine that Close waits for, unless the server is closed.
+func (s *Server) Go(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.running.Go(f)
+	}
+}
+
+// Serve carries the link of a VM over p, in a goroutine of its own. authenticate lets the VM pass, or says
+// why not; nil lets everybody pass.
+func (s *Server) Serve(p FailingPipe, vm string, authenticate func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		p.Close()
+		return
+	}
+	s.pipes[p] = struct{}{}
+	s.running.Go(func() { s.serve(p, vm, authenticate) })
+}
+
+func (s *Server) serve(p FailingPipe, vm string, authenticate func() error) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.pipes, p)
+	}()
+	err := framed.Serve(s.ctx, p, s.t, framed.ServeOptions{
+		Name: s.o.Name, VM: vm, Keepalive: s.o.Keepalive,
+		Authenticate: func(string) error { return public(authenticate) },
+	})
+	if said := (*transport.Error)(nil); errors.As(err, &said) {
+		s.Log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
+	} else {
+		s.Log.Debug("link ended", "vm_id", vm, "error", err)
+	}
+}
+
+// public is what may be told of why somebody did not pass.
+func public(authenticate func() error) error {
+	if authenticate == nil {
+		return nil
+	}
+	err := authenticate()
+	if err == nil || errors.As(err, new(*transport.Error)) {
+		return err
+	}
+	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
+}
+
+// FailAll ends all links: what was on its way is lost.
+func (s *Server) FailAll(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.pipes {
+		p.Fail(err)
+	}
+}
+
+// Close ends all links, and waits for them.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.running.Wait()
+}

@@ -1,0 +1,103 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// Options are optional.
+type Options struct {
+	// Prefix of all channels. Default: miglink.
+	Prefix string
+	// Redis changes the library's own options, for credentials and TLS.
+	Redis func(*redis.Options)
+}
+
+// Transport dials links over a Redis server. It is safe for concurrent use.
+type Transport struct {
+	settings settings
+}
+
+// New returns a Transport to the controllers that listen on the server at url, as redis://host:6379. Each
+// link has two connections to the server of its own.
+func New(url string, o Options) (*Transport, error) {
+	s, err := newSettings(url, o.Prefix, o.Redis)
+	if err != nil {
+		return nil, err
+	}
+	s.options.PoolSize = 1
+	return &Transport{s}, nil
+}
+
+// Open is New for a transport.Registry; the server is the Broker of the Config.
+func Open(c transport.Config) (transport.Transport, error) {
+	if c.Broker == "" {
+		return nil, transport.ErrNoBroker
+	}
+	return New(c.Broker, Options{Redis: withTLS(c.TLS)})
+}
+
+var errNobody = errors.New("no controller listens on this Redis server")
+
+// Dial implements transport.Transport.
+func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	s := t.settings
+	as := "miglink-agent-" + broker.Token(hello.VM)
+	link := name(hello.VM, uuid.NewString())
+	sub := s.subscriber(as)
+	err := sub.Subscribe(ctx, s.down(link))
+	if err == nil {
+		err = sub.await(ctx, 1)
+	}
+	if err != nil {
+		sub.close()
+		return nil, fmt.Errorf("redis: %w", bare(err))
+	}
+	out := s.client(as)
+	greeted := false
+	received := make(chan struct{})
+	p := broker.NewPipe(broker.PipeOptions{
+		Name: "redis",
+		Publish: func(ctx context.Context, b []byte) error {
+			if greeted || len(b) == 0 {
+				return publish(ctx, out, s.up(link), b)
+			}
+			greeted = true
+			err := publish(ctx, out, s.hello(link), b)
+			if errors.Is(err, broker.ErrGone) {
+				err = errNobody
+			}
+			return err
+		},
+		Release: func() {
+			sub.close()
+			out.Close()
+			<-received
+		},
+	})
+	go func() {
+		defer close(received)
+		for {
+			m, err := sub.Receive(context.Background())
+			if err != nil {
+				p.Fail(bare(err))
+				return
+			}
+			if m, ok := m.(*redis.Message); ok {
+				p.Deliver([]byte(m.Payload))
+			}
+		}
+	}()
+	return framed.Dial(ctx, p, hello)
+}

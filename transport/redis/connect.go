@@ -1,0 +1,136 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/miglink/miglink/internal/broker"
+)
+
+const (
+	connectTimeout = 10 * time.Second
+	commandTimeout = 5 * time.Second // a server that takes longer is dead
+)
+
+// settings are what both halves connect with.
+type settings struct {
+	prefix  string
+	options redis.Options
+}
+
+func newSettings(url, prefix string, configure func(*redis.Options)) (settings, error) {
+	if prefix == "" {
+		prefix = broker.DefaultPrefix
+	}
+	if strings.ContainsAny(prefix, " \t\r\n*?[]\\^") {
+		return settings{}, fmt.Errorf("%q is no prefix of channels", prefix)
+	}
+	o, err := redis.ParseURL(url)
+	if err != nil || o.Addr == "" {
+		return settings{}, errors.New("the server's URL is to be like redis://host:6379, or rediss") // it may hold a password
+	}
+	o.MaxRetries, o.DialerRetries = -1, 1 // what fails ends its link
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = connectTimeout, commandTimeout, commandTimeout
+	o.ContextTimeoutEnabled = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if configure != nil {
+		configure(o)
+	}
+	return settings{prefix, *o}, nil
+}
+
+// withTLS has rediss speak TLS as c says.
+func withTLS(c *tls.Config) func(*redis.Options) {
+	return func(o *redis.Options) {
+		if o.TLSConfig == nil || c == nil {
+			return
+		}
+		name := o.TLSConfig.ServerName
+		o.TLSConfig = c.Clone()
+		if o.TLSConfig.ServerName == "" {
+			o.TLSConfig.ServerName = name
+		}
+	}
+}
+
+func (s settings) hello(name string) string    { return s.prefix + ":hello:" + name }
+func (s settings) down(name string) string     { return s.prefix + ":down:" + name }
+func (s settings) up(name string) string       { return s.prefix + ":up:" + name }
+func (s settings) claim(session string) string { return s.prefix + ":claim:" + session }
+func name(vm, session string) string           { return broker.Token(vm) + ":" + session }
+func (s settings) client(as string) *redis.Client {
+	o := s.options
+	o.ClientName = as
+	return redis.NewClient(&o)
+}
+
+// subscriber is one connection that receives, and ends with it.
+type subscriber struct {
+	*redis.PubSub
+	client *redis.Client
+}
+
+var errOnce = errors.New("the connection to the broker was lost")
+
+// subscriber returns one that is not connected yet. The library would connect it again by itself, and
+// nobody would know that what was published meanwhile is lost: it may connect once.
+func (s settings) subscriber(as string) *subscriber {
+	o := s.options
+	o.ClientName = as
+	dial := o.Dialer
+	if dial == nil {
+		dial = redis.NewDialer(&o)
+	}
+	var dialled atomic.Bool
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dialled.Swap(true) {
+			return nil, errOnce
+		}
+		return dial(ctx, network, addr)
+	}
+	c := redis.NewClient(&o)
+	return &subscriber{c.Subscribe(context.Background()), c}
+}
+
+// await waits until the server has taken n subscriptions, or refused one.
+func (s *subscriber) await(ctx context.Context, n int) error {
+	defer context.AfterFunc(ctx, s.close)()
+	for range n {
+		if _, err := s.ReceiveTimeout(ctx, connectTimeout); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *subscriber) close() {
+	s.Close()
+	s.client.Close()
+}
+
+// bare is an error of the library without its name, which is ours, too.
+func bare(err error) error { return broker.Bare("redis", err) }
+
+// publish says that nobody listens where nobody does.
+func publish(ctx context.Context, c *redis.Client, channel string, b []byte) error {
+	n, err := c.Publish(ctx, channel, b).Result()
+	switch {
+	case err != nil:
+		return bare(err)
+	case n == 0:
+		return broker.ErrGone
+	}
+	return nil
+}
