@@ -24,7 +24,7 @@ func Keep[C any](s *Server, connection C, connect func(context.Context) (C, erro
 	for {
 		since := time.Now()
 		err := run(s.ctx, connection)
-		s.FailAll(ErrLost)
+		goodbye := s.FailAll()
 		if s.ctx.Err() != nil {
 			return
 		}
@@ -47,5 +47,6 @@ func Keep[C any](s *Server, connection C, connect func(context.Context) (C, erro
 			s.Log.Warn("cannot connect to the broker", "error", err)
 		}
 		s.Log.Info("connected to the broker again")
+		s.Go(goodbye)
 	}
 }

@@ -18,7 +18,9 @@ const (
 	// maxWaiting bounds what has come and was not read yet, in bytes: a broker does not wait for us.
 	maxWaiting = 16 << 20
 	// goodbyeTime is how long a pipe that ends may take to tell the other end.
-	goodbyeTime = time.Second
+	goodbyeTime  = time.Second
+	goodbyePause = 10 * time.Millisecond // and longer each time
+	goodbyeTries = 10
 )
 
 var (
@@ -156,10 +158,25 @@ func (p *Pipe) end(err error, goodbye bool) {
 			defer close(p.released)
 			defer p.o.Release()
 			if goodbye {
-				ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
-				defer cancel()
-				_ = p.o.Publish(ctx, nil) // or it will notice the silence
+				p.Goodbye()
 			}
 		}()
 	})
+}
+
+// Goodbye tells the other end, or it will have to notice the silence. Some connections of a pool may have
+// just been lost, and the next one is good.
+func (p *Pipe) Goodbye() {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
+	defer cancel()
+	for i := range goodbyeTries {
+		if err := p.o.Publish(ctx, nil); err == nil || errors.Is(err, ErrGone) {
+			return
+		}
+		select {
+		case <-time.After(time.Duration(i) * goodbyePause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }

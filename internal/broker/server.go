@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +23,10 @@ type ServerOptions struct {
 // FailingPipe is a pipe that its broker can end.
 type FailingPipe interface {
 	framed.Pipe
+	// Fail ends the pipe without a goodbye.
 	Fail(error)
+	// Goodbye tells the other end that this one is gone, also after Fail.
+	Goodbye()
 }
 
 // Server is the links that a controller serves over one broker. It is safe for concurrent use.
@@ -102,12 +107,21 @@ func public(authenticate func() error) error {
 	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
 }
 
-// FailAll ends all links: what was on its way is lost.
-func (s *Server) FailAll(err error) {
+// FailAll ends all links, as the connection that carried them was lost, and returns a function to be
+// called when there is another: it tells the other ends, whose connections may well have lived on.
+func (s *Server) FailAll() (goodbye func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.pipes {
-		p.Fail(err)
+	lost := slices.Collect(maps.Keys(s.pipes))
+	for _, p := range lost {
+		p.Fail(ErrLost)
+	}
+	return func() {
+		for _, p := range lost {
+			if s.ctx.Err() == nil {
+				p.Goodbye()
+			}
+		}
 	}
 }
 

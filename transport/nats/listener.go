@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,6 +37,9 @@ type Listener struct {
 	authenticate func(hello *nats.Msg, vm string) error
 	prefix       string
 	conn         *nats.Conn
+
+	mu       sync.Mutex
+	goodbyes []func() // to be said once connected
 }
 
 // Listen connects to the broker at url and serves t to the agents that dial it, until Close. The context
@@ -59,7 +63,7 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		nats.ReconnectWait(time.Second),
 		nats.ReconnectJitter(time.Second, time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.disconnected(err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { l.links.Log.Info("connected to the broker again") }),
+		nats.ReconnectHandler(func(*nats.Conn) { l.connected() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			l.links.Log.Error("the broker refused", "error", bare(err))
 		}),
@@ -92,10 +96,25 @@ func (l *Listener) flush(ctx context.Context) error {
 
 // disconnected ends all links: what was on its way is lost.
 func (l *Listener) disconnected(err error) {
-	if l.links.Context().Err() == nil {
-		l.links.Log.Warn("the connection to the broker was lost", "error", err)
-		l.links.FailAll(errLost)
+	if l.links.Context().Err() != nil {
+		return
 	}
+	l.links.Log.Warn("the connection to the broker was lost", "error", err)
+	goodbye := l.links.FailAll()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.goodbyes = append(l.goodbyes, goodbye)
+}
+
+// connected tells the other ends of those links, whose connections may have lived on.
+func (l *Listener) connected() {
+	l.links.Log.Info("connected to the broker again")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, goodbye := range l.goodbyes {
+		goodbye()
+	}
+	l.goodbyes = nil
 }
 
 // hello is called with the first frame of each dial, one after the other.

@@ -19,10 +19,7 @@ const (
 	headroom   = 512 // bytes that a message takes beside its payload
 )
 
-var (
-	errGone = fmt.Errorf("nats: %w", broker.ErrGone)
-	errLost = fmt.Errorf("nats: %w", broker.ErrLost)
-)
+var errGone = fmt.Errorf("nats: %w", broker.ErrGone)
 
 // pipe carries frames over two subjects.
 type pipe struct {
@@ -119,14 +116,17 @@ func (p *pipe) failed(err error) error {
 }
 
 // Fail ends the pipe; the first reason counts.
-func (p *pipe) Fail(err error) { p.cancel(err) }
+func (p *pipe) Fail(err error) { p.cancel(fmt.Errorf("nats: %w", err)) }
+
+// Goodbye tells the other end that this one is gone, or it will notice the silence.
+func (p *pipe) Goodbye() { _ = p.conn.Publish(p.out, nil) }
 
 // Close tells the other end, if it can be told.
 func (p *pipe) Close() error {
 	p.once.Do(func() {
 		p.cancel(errClosed)
-		_ = p.conn.Publish(p.out, nil) // or it will notice the silence
-		_ = p.in.Unsubscribe()         // the connection may have ended first
+		p.Goodbye()
+		_ = p.in.Unsubscribe() // the connection may have ended first
 		p.onDone()
 	})
 	return nil

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	claimTime = time.Minute
-	pingEvery = 15 * time.Second // the connection that hears hellos is else silent where no agent is
+	claimTime  = time.Minute
+	publishers = 8                // connections; fewer than the tries of a goodbye
+	pingEvery  = 15 * time.Second // the connection that hears hellos is else silent where no agent is
 )
 
 // ListenOptions are optional.
@@ -53,6 +54,7 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	if err != nil {
 		return nil, err
 	}
+	s.options.PoolSize = publishers
 	s.options.PoolTimeout = time.Minute // all agents may dial at once
 	l := &Listener{
 		settings:     s,
@@ -76,10 +78,11 @@ type intake struct {
 	links map[string]*incoming // by channel
 }
 
-// incoming is a link that begins when its channel is subscribed to.
+// incoming is a link of a controller. It begins with its hello, which it gets when its channel is
+// subscribed to: the agent hears nothing before, and answers nothing that would be lost.
 type incoming struct {
 	*broker.Pipe
-	vm string
+	hello []byte
 }
 
 // connect subscribes to the hellos, and tries everything that a link will need: a permission that is
@@ -89,13 +92,7 @@ func (l *Listener) connect(ctx context.Context) (*intake, error) {
 	defer cancel()
 	in := &intake{subscriber: l.subscriber("miglink-controller"), links: map[string]*incoming{}}
 	trial := "=:" + uuid.NewString() // no VM has this name
-	err := in.PSubscribe(ctx, l.hello("*"))
-	if err == nil {
-		err = in.await(ctx, 1)
-	}
-	if err == nil {
-		err = in.Subscribe(ctx, l.up(trial))
-	}
+	err := in.Subscribe(ctx, l.up(trial))
 	if err == nil {
 		err = in.await(ctx, 1)
 	}
@@ -107,6 +104,12 @@ func (l *Listener) connect(ctx context.Context) (*intake, error) {
 	}
 	if err == nil {
 		err = l.out.SetArgs(ctx, l.claim(trial), 1, redis.SetArgs{TTL: time.Millisecond}).Err()
+	}
+	if err == nil {
+		err = in.PSubscribe(ctx, l.hello("*")) // the last: hellos may follow
+	}
+	if err == nil {
+		err = in.await(ctx, 2) // with that of Unsubscribe
 	}
 	if err != nil {
 		in.close()
@@ -129,8 +132,8 @@ func (l *Listener) receive(ctx context.Context, in *intake) error {
 		}
 		switch m := m.(type) {
 		case *redis.Subscription:
-			if m.Kind == "subscribe" {
-				l.serve(in.at(m.Channel))
+			if link := in.at(m.Channel); link != nil && m.Kind == "subscribe" {
+				link.Deliver(link.hello)
 			}
 		case *redis.Message:
 			if m.Pattern != "" {
@@ -173,30 +176,35 @@ func (l *Listener) greet(in *intake, m *redis.Message) {
 		return
 	}
 	up := l.up(link)
-	i := &incoming{vm: vm, Pipe: broker.NewPipe(broker.PipeOptions{
+	i := &incoming{hello: []byte(m.Payload), Pipe: broker.NewPipe(broker.PipeOptions{
 		Name:    "redis",
 		Publish: func(ctx context.Context, b []byte) error { return publish(ctx, l.out, l.down(link), b) },
-		Release: func() {
-			in.mu.Lock()
-			delete(in.links, up)
-			in.mu.Unlock()
-			_ = in.Unsubscribe(context.Background(), up) // the connection may have ended first
-		},
+		Release: func() { in.forget(up) },
 	})}
-	i.Deliver([]byte(m.Payload))
 	l.links.Go(func() {
 		ours, err := l.claimed(session)
 		if ours {
 			in.mu.Lock()
 			in.links[up] = i
 			in.mu.Unlock()
-			err = in.Subscribe(l.links.Context(), up) // and then it is served
+			l.serve(i, vm)
+			err = in.Subscribe(l.links.Context(), up)
 		}
 		if err != nil {
 			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", bare(err))
 			i.Close() // the agent is told, and dials again
 		}
 	})
+}
+
+func (in *intake) forget(channel string) {
+	in.mu.Lock()
+	_, known := in.links[channel]
+	delete(in.links, channel)
+	in.mu.Unlock()
+	if known {
+		_ = in.Unsubscribe(context.Background(), channel) // the connection may have ended first
+	}
 }
 
 // claimed says whether a link is ours, and not another controller's.
@@ -210,15 +218,12 @@ func (l *Listener) claimed(session string) (bool, error) {
 	return err == nil, err
 }
 
-func (l *Listener) serve(i *incoming) {
-	if i == nil {
-		return
-	}
+func (l *Listener) serve(i *incoming, vm string) {
 	var authenticate func() error
 	if l.authenticate != nil {
-		authenticate = func() error { return l.authenticate(i.vm) }
+		authenticate = func() error { return l.authenticate(vm) }
 	}
-	l.links.Serve(i.Pipe, i.vm, authenticate)
+	l.links.Serve(i, vm, authenticate)
 }
 
 // Close ends all links and the connections, and waits for them. End the links at the controller first,
