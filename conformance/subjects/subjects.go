@@ -12,6 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/miglink/miglink/conformance"
 	"github.com/miglink/miglink/ledger"
@@ -20,6 +21,7 @@ import (
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/rabbitmq"
 	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/web"
@@ -179,6 +181,43 @@ func openRedis(env *conformance.Env, c transport.Transport, server string) (tran
 		return nil, err
 	}
 	return redis.New(proxied, redis.Options{Prefix: prefix})
+}
+
+// RabbitMQAt is transport/rabbitmq over the broker at url, as amqp://guest:guest@host:5672.
+func RabbitMQAt(url string) conformance.Subject {
+	return conformance.Subject{
+		Name:  "rabbitmq",
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+			prefix := "miglink-" + uuid.NewString()
+			l, err := rabbitmq.Listen(env.Context(), url, c, rabbitmq.ListenOptions{Prefix: prefix, Keepalive: keepalive})
+			if err != nil {
+				return nil, err
+			}
+			env.Cleanup(func() {
+				l.Close()
+				_ = deleteExchange(url, prefix) // it stays else; nobody minds much
+			})
+			proxied, err := proxy(env, url, "5672")
+			if err != nil {
+				return nil, err
+			}
+			return rabbitmq.New(proxied, rabbitmq.Options{Prefix: prefix})
+		},
+	}
+}
+
+func deleteExchange(url, name string) error {
+	c, err := amqp.Dial(url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ch, err := c.Channel()
+	if err != nil {
+		return err
+	}
+	return ch.ExchangeDelete(name, false, false)
 }
 
 // proxy is server's URL with a proxy of the environment's in front of it.

@@ -1,0 +1,113 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// Options are optional.
+type Options struct {
+	// Prefix names the exchange, and begins the names of queues. Default: miglink.
+	Prefix string
+	// AMQP changes the library's own configuration, for credentials and TLS.
+	AMQP func(*amqp.Config)
+}
+
+// Transport dials links over a RabbitMQ broker. It is safe for concurrent use.
+type Transport struct {
+	settings settings
+}
+
+// New returns a Transport to the controllers that listen on the broker at url, as
+// amqp://user:password@host:5672/vhost. Each link has a connection to the broker of its own.
+func New(url string, o Options) (*Transport, error) {
+	s, err := newSettings(url, o.Prefix, o.AMQP)
+	if err != nil {
+		return nil, err
+	}
+	return &Transport{s}, nil
+}
+
+// Open is New for a transport.Registry; the broker is that of the Config.
+func Open(c transport.Config) (transport.Transport, error) {
+	if c.Broker == "" {
+		return nil, transport.ErrNoBroker
+	}
+	return New(c.Broker, Options{AMQP: withTLS(c.TLS)})
+}
+
+// withTLS has amqps speak TLS as c says.
+func withTLS(c *tls.Config) func(*amqp.Config) {
+	return func(o *amqp.Config) {
+		if c != nil {
+			o.TLSClientConfig = c.Clone() // the library completes it
+		}
+	}
+}
+
+var (
+	errNobody     = errors.New("no controller listens on this broker")
+	errNoExchange = errors.New("no controller has ever listened on this broker")
+)
+
+// Dial implements transport.Transport.
+func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	if err := transport.ValidateVM(hello.VM); err != nil {
+		return nil, err
+	}
+	link := broker.Token(hello.VM) + "." + uuid.NewString()
+	var conn *connection
+	greeted := false
+	consumed := make(chan struct{})
+	p := broker.NewPipe(broker.PipeOptions{
+		Name: "rabbitmq",
+		Publish: func(ctx context.Context, b []byte) error {
+			if greeted || len(b) == 0 {
+				return conn.publish(ctx, "up."+link, b)
+			}
+			greeted = true
+			return conn.publish(ctx, "hello."+link, b)
+		},
+		Release: func() {
+			conn.close()
+			<-consumed
+		},
+	})
+	var in <-chan amqp.Delivery
+	conn, err := t.settings.connect(ctx, "miglink agent "+hello.VM,
+		func(key string) {
+			if key == "hello."+link {
+				p.Fail(errNobody)
+			} else {
+				p.Fail(broker.ErrGone)
+			}
+		},
+		func(c *connection) (err error) {
+			in, err = c.consume(t.settings.exchange+".down."+link, "down."+link)
+			return err
+		})
+	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.NotFound {
+		return nil, fmt.Errorf("rabbitmq: %w: %w", errNoExchange, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(consumed)
+		for d := range in {
+			p.Deliver(d.Body)
+		}
+		<-conn.ended
+		p.Fail(conn.err)
+	}()
+	return framed.Dial(ctx, p, hello)
+}

@@ -1,0 +1,205 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/miglink/miglink/internal/broker"
+)
+
+const (
+	connectTimeout = 10 * time.Second
+	closeTimeout   = time.Second
+	heartbeat      = 10 * time.Second
+)
+
+// settings are what both halves connect with.
+type settings struct {
+	url       string
+	user      string // whom the broker will know us as; empty: not known here
+	exchange  string
+	configure func(*amqp.Config)
+}
+
+func newSettings(url, prefix string, configure func(*amqp.Config)) (settings, error) {
+	if prefix == "" {
+		prefix = broker.DefaultPrefix
+	}
+	if strings.ContainsAny(prefix, " \t\r\n*#") || strings.HasPrefix(prefix, "amq.") || len(prefix) > 64 {
+		return settings{}, fmt.Errorf("%q is no prefix of an exchange and its queues", prefix)
+	}
+	u, err := amqp.ParseURI(url)
+	if err != nil || u.Host == "" {
+		return settings{}, errors.New("the broker's URL is to be like amqp://host:5672/vhost, or amqps") // it may hold a password
+	}
+	return settings{url: url, user: u.Username, exchange: prefix, configure: configure}, nil
+}
+
+// connection is one to the broker, with its channels. A channel that the broker closes ends it all.
+type connection struct {
+	*amqp.Connection
+	in, out  *amqp.Channel // to consume, and to publish with confirms
+	exchange string
+	user     string
+
+	ended chan struct{} // closed at the end; err says why then
+	err   error
+}
+
+// connect connects and has setup prepare what is needed, or says why it could not. Messages that nobody
+// takes are given to returned, by their routing key.
+func (s settings) connect(ctx context.Context, name string, returned func(key string), setup func(*connection) error) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var raw net.Conn
+	config := amqp.Config{
+		Heartbeat: heartbeat, Properties: amqp.NewConnectionProperties(),
+		Dial: func(network, addr string) (net.Conn, error) {
+			d := net.Dialer{KeepAlive: 15 * time.Second}
+			c, err := d.DialContext(ctx, network, addr)
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				raw = c
+			}
+			return c, err
+		},
+	}
+	config.Properties.SetClientConnectionName(name)
+	if s.configure != nil {
+		s.configure(&config)
+	}
+	user := s.user
+	if config.SASL != nil {
+		user = ""
+	}
+	unwatch := context.AfterFunc(ctx, func() { // the library's calls know no context
+		mu.Lock()
+		defer mu.Unlock()
+		if raw != nil {
+			raw.Close()
+		}
+	})
+	c, err := s.open(config, returned)
+	if err == nil {
+		c.user = user
+		if err = setup(c); err != nil {
+			err = c.why(err)
+			c.close()
+		}
+	}
+	if !unwatch() {
+		if err == nil {
+			c.close()
+		}
+		return nil, fmt.Errorf("rabbitmq: %w", ctx.Err())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
+	return c, nil
+}
+
+func (s settings) open(config amqp.Config, returned func(key string)) (*connection, error) {
+	conn, err := amqp.DialConfig(s.url, config)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{Connection: conn, exchange: s.exchange, ended: make(chan struct{})}
+	if c.in, err = conn.Channel(); err == nil {
+		c.out, err = conn.Channel()
+	}
+	if err == nil {
+		err = c.out.Confirm(false)
+	}
+	if err != nil {
+		conn.CloseDeadline(time.Now().Add(closeTimeout))
+		return nil, err
+	}
+	go c.watch(conn.NotifyClose(make(chan *amqp.Error, 1)), c.in.NotifyClose(make(chan *amqp.Error, 1)), c.out.NotifyClose(make(chan *amqp.Error, 1)))
+	returns := c.out.NotifyReturn(make(chan amqp.Return, 1))
+	go func() {
+		for r := range returns {
+			returned(r.RoutingKey)
+		}
+	}()
+	return c, nil
+}
+
+// watch ends the connection with the first of what ends.
+func (c *connection) watch(conn, in, out <-chan *amqp.Error) {
+	var err *amqp.Error
+	select {
+	case err = <-conn:
+	case err = <-in:
+	case err = <-out:
+	}
+	c.err = broker.ErrLost
+	if err != nil {
+		c.err = err
+	}
+	close(c.ended)
+	c.Connection.CloseDeadline(time.Now().Add(closeTimeout))
+}
+
+// why is the reason for which the connection has ended, if that is why something failed.
+func (c *connection) why(err error) error {
+	select {
+	case <-c.ended:
+		return c.err
+	case <-time.After(closeTimeout):
+		return err
+	}
+}
+
+func (c *connection) close() {
+	c.Connection.CloseDeadline(time.Now().Add(closeTimeout))
+	<-c.ended
+}
+
+var errConfirm = errors.New("the broker did not take a message")
+
+// publish returns when the broker has taken a message, which may yet be returned.
+func (c *connection) publish(ctx context.Context, key string, b []byte) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	confirmed, err := c.out.PublishWithDeferredConfirm(c.exchange, key, true, false, amqp.Publishing{
+		ContentType: "application/json", UserId: c.user, Body: b,
+	})
+	if err != nil {
+		return c.why(err)
+	}
+	select {
+	case <-confirmed.Done():
+		if !confirmed.Acked() {
+			return c.why(errConfirm)
+		}
+		return nil
+	case <-c.ended:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// consume returns the messages of a queue of ours alone that gets those with key.
+func (c *connection) consume(queue, key string) (<-chan amqp.Delivery, error) {
+	if _, err := c.in.QueueDeclare(queue, false, true, true, false, nil); err != nil {
+		return nil, err
+	}
+	if key != "" {
+		if err := c.in.QueueBind(queue, key, c.exchange, false, nil); err != nil {
+			return nil, err
+		}
+	}
+	return c.in.Consume(queue, "", true, true, false, false, nil)
+}
