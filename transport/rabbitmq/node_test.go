@@ -226,8 +226,10 @@ func testPresence(t *testing.T, url string) {
 	_, err = l.Receive(t.Context())
 	require.Error(t, err)
 	require.NoError(t, l.Close())
+	sent := 0
 	require.Eventually(t, func() bool { // the broker may notice a little later
 		brokertest.Send(t, c, command.Drain{})
+		sent++
 		p, _ := c.Presence(brokertest.VM)
 		return !p.Attached
 	}, 20*time.Second, time.Millisecond)
@@ -242,5 +244,5 @@ func testPresence(t *testing.T, url string) {
 		rs = append(rs, brokertest.Send(t, second, command.Drain{}))
 	}
 	brokertest.Succeed(t, rs...)
-	a.Stop(1 + len(rs))
+	a.Stop(sent + 1 + len(rs))
 }

@@ -45,9 +45,8 @@ func listen(t *testing.T, url string, c transport.Transport, o rabbitmq.ListenOp
 	return l
 }
 
-// The whole suite.
+// The whole suite, which counts goroutines and so runs by itself.
 func TestConformance(t *testing.T) {
-	t.Parallel()
 	conformance.Test(t, subjects.RabbitMQAt(server(t)))
 }
 

@@ -33,7 +33,8 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.options.PoolSize = 1
+	// After as many failed dials as PoolSize the pool goes on dialling by itself, a while beyond its end.
+	s.options.PoolSize, s.options.MaxActiveConns = 16, 1
 	return &Transport{s}, nil
 }
 
