@@ -57,7 +57,7 @@ var (
 	ErrInternal          = &Error{Code: CodeInternal}
 )
 
-// ErrNoBroker is returned where a transport over a broker is opened without the broker's URL. "auto"
+// ErrNoBroker is returned where a transport over a broker is opened without the URL of such a broker. "auto"
 // leaves such a transport out.
 var ErrNoBroker = errors.New("the broker's URL is not given")
 

@@ -49,9 +49,11 @@ func (r Registry) Open(spec string, c Config) (Transport, error) {
 		return r.open(names[0], c)
 	}
 	var ways []Way
+	var unused error // why the broker that is given is of no use
 	for _, name := range names {
 		t, err := r.open(name, c)
 		if spec == "auto" && errors.Is(err, ErrNoBroker) {
+			unused = err
 			continue
 		}
 		if err != nil {
@@ -59,7 +61,19 @@ func (r Registry) Open(spec string, c Config) (Transport, error) {
 		}
 		ways = append(ways, Way{Name: strings.TrimSpace(name), Transport: t})
 	}
+	if unused != nil && c.Broker != "" && !r.spoken(c, ways) {
+		return nil, unused
+	}
 	return NewFallback(FallbackOptions{Log: c.Log}, ways...), nil
+}
+
+// spoken says whether one of the ways is over the broker of the Config.
+func (r Registry) spoken(c Config, ways []Way) bool {
+	c.Broker = ""
+	return slices.ContainsFunc(ways, func(w Way) bool {
+		_, err := r.open(w.Name, c)
+		return errors.Is(err, ErrNoBroker)
+	})
 }
 
 func (r Registry) open(name string, c Config) (Transport, error) {

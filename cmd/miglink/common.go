@@ -19,6 +19,8 @@ import (
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/rabbitmq"
+	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/ws"
 )
@@ -30,7 +32,12 @@ var registry = transport.Registry{
 	{Name: "longpoll", Open: longpoll.Open},
 	{Name: "grpc", Open: grpc.Open},
 	{Name: "nats", Open: nats.Open},
+	{Name: "redis", Open: redis.Open},
+	{Name: "rabbitmq", Open: rabbitmq.Open},
 }
+
+// brokers are the names of those that need one.
+var brokers = []string{"nats", "redis", "rabbitmq"}
 
 // operator is what the commands share that speak to a controller's admin API.
 type operator struct {

@@ -12,6 +12,8 @@ import (
 
 type conformanceCmd struct {
 	Subjects  []string `help:"Transports to test, as the report names them. Default: all." placeholder:"NAME,…"`
+	Redis     string   `help:"Test redis on this server rather than on one in the process." placeholder:"redis://HOST:6379"`
+	AMQP      string   `help:"Test rabbitmq, too, on this broker." placeholder:"amqp://HOST:5672"`
 	Scenarios []string `help:"Scenarios to run, by number or name. Default: all." placeholder:"N,…"`
 	Seed      uint64   `help:"Of the faults, to replay a run. Default: a new one."`
 	Output    string   `enum:"table,json" default:"table" help:"table or json."`
@@ -52,6 +54,12 @@ func (c *conformanceCmd) Run(ctx context.Context) error {
 
 func (c *conformanceCmd) subjects() ([]conformance.Subject, error) {
 	all := subjects.All()
+	if c.Redis != "" {
+		all[slices.IndexFunc(all, func(s conformance.Subject) bool { return s.Name == "redis" })] = subjects.RedisAt(c.Redis)
+	}
+	if c.AMQP != "" {
+		all = append(all, subjects.RabbitMQAt(c.AMQP))
+	}
 	if len(c.Subjects) == 0 {
 		return all, nil
 	}

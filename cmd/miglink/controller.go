@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -13,6 +15,8 @@ import (
 	"github.com/miglink/miglink/ledger/bolt"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/rabbitmq"
+	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -23,7 +27,11 @@ type controllerCmd struct {
 	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
 
-	NATS string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
+	Standby bool   `help:"Wait while another controller has the ledger, and take over when it ends."`
+
+	NATS  string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
+	Redis string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
+	AMQP  string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
 
 	AckDeadline time.Duration `default:"30s" help:"Deliver a command again that was not heard of for this long."`
 	MaxAttempts int           `default:"10" help:"Deliveries before a command is given up."`
@@ -45,9 +53,9 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := bolt.Open(c.Data)
+	l, err := c.ledger(ctx)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return err
 	}
 	defer l.Close()
 	ctl := controller.New(l, controller.Options{
@@ -67,13 +75,11 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	defer stopRequests()
 	server := web.NewServer(requests, mux)
 
-	if c.NATS != "" {
-		broker, err := nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Log: log})
-		if err != nil {
-			return &exitError{exitUnreachable, err}
-		}
-		defer broker.Close()
+	closeBrokers, err := c.listenAtBrokers(ctx, ctl, log)
+	if err != nil {
+		return err
 	}
+	defer closeBrokers()
 
 	var network net.ListenConfig
 	listener, err := network.Listen(ctx, "tcp", c.Listen)
@@ -101,6 +107,55 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	err = ctl.Shutdown(limit, c.Drain)
 	stopRequests()
 	return errors.Join(err, server.Shutdown(limit))
+}
+
+// ledger opens the ledger, once no other controller has it.
+func (c *controllerCmd) ledger(ctx context.Context) (*bolt.Ledger, error) {
+	for said := false; ; said = true {
+		l, err := bolt.Open(c.Data)
+		switch {
+		case err == nil:
+			return l, nil
+		case !c.Standby || !errors.Is(err, bolt.ErrInUse):
+			return nil, &exitError{exitUsage, err}
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !said:
+			fmt.Printf("controller: another has the ledger in %s; waiting for its end\n", c.Data)
+		}
+	}
+}
+
+// listenAtBrokers takes agents from all the brokers that are given.
+func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Controller, log *slog.Logger) (closeAll func(), err error) {
+	var open []io.Closer
+	closeAll = func() {
+		for _, l := range open {
+			l.Close()
+		}
+	}
+	listen := func(url string, f func() (io.Closer, error)) {
+		if url == "" || err != nil {
+			return
+		}
+		l, failed := f()
+		if failed != nil {
+			err = &exitError{exitUnreachable, failed}
+			return
+		}
+		open = append(open, l)
+	}
+	listen(c.NATS, func() (io.Closer, error) { return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Log: log}) })
+	listen(c.Redis, func() (io.Closer, error) {
+		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Log: log})
+	})
+	listen(c.AMQP, func() (io.Closer, error) {
+		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Log: log})
+	})
+	if err != nil {
+		closeAll()
+	}
+	return closeAll, err
 }
 
 func (c *controllerCmd) check() error {

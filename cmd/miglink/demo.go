@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,8 @@ import (
 type demoCmd struct {
 	Rounds     int      `default:"30" help:"How often each of the five command types goes to each agent."`
 	Transports []string `default:"ws,sse,longpoll,grpc,nats" help:"One agent for each of these."`
+	Redis      string   `help:"And one over this Redis server." placeholder:"redis://HOST:6379"`
+	AMQP       string   `help:"And one over this RabbitMQ broker." placeholder:"amqp://HOST:5672"`
 	Seed       uint64   `help:"Of the moments of the cuts. Default: a new one, which is printed."`
 	Keep       bool     `help:"Keep the temporary directory: ledger, journals, logs."`
 }
@@ -30,9 +33,22 @@ func (c *demoCmd) Run(ctx context.Context) error {
 		return usage("--rounds is at least 1, and there is at least one transport")
 	}
 	for _, name := range c.Transports {
+		if slices.Contains(brokers[1:], name) {
+			return usage("--transports: %s is wanted by --%s URL", name, map[string]string{"redis": "redis", "rabbitmq": "amqp"}[name])
+		}
 		if _, err := registry.Open(name, transport.Config{URL: "http://localhost", Broker: "nats://localhost"}); err != nil {
 			return &exitError{exitUsage, err}
 		}
+	}
+	outside := map[string]string{"redis": c.Redis, "rabbitmq": c.AMQP}
+	for _, name := range brokers[1:] {
+		if outside[name] == "" {
+			continue
+		}
+		if _, err := registry.Open(name, transport.Config{Broker: outside[name]}); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		c.Transports = append(c.Transports, name)
 	}
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64()
@@ -53,7 +69,7 @@ func (c *demoCmd) Run(ctx context.Context) error {
 	defer d.stop()
 	fmt.Printf("A controller on a durable ledger and %d agents, each a process of its own, over real sockets.\n", len(c.Transports))
 	fmt.Printf("Each agent gets %d commands, and its link is cut once in the middle (seed %d).\n\n", c.Rounds*len(demoCommands), c.Seed)
-	if err := d.start(ctx, c.Transports); err != nil {
+	if err := d.start(ctx, c.Transports, outside); err != nil {
 		return d.explain(ctx, err)
 	}
 	screen := newScreen(d)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -56,13 +57,20 @@ const (
 	childStop = 5 * time.Second
 )
 
-func (d *demo) start(ctx context.Context, transports []string) error {
+// start starts a controller and an agent for each transport; outside is the URLs of brokers.
+func (d *demo) start(ctx context.Context, transports []string, outside map[string]string) error {
 	args := []string{"controller", "--listen", "127.0.0.1:0", "--data", filepath.Join(d.dir, "ledger"), "--drain", "200ms"}
 	if slices.Contains(transports, "nats") {
 		if err := d.startBroker(); err != nil {
 			return err
 		}
 		args = append(args, "--nats", d.broker.ClientURL())
+		outside["nats"] = d.broker.ClientURL()
+	}
+	for flag, url := range map[string]string{"--redis": outside["redis"], "--amqp": outside["rabbitmq"]} {
+		if url != "" {
+			args = append(args, flag, url)
+		}
 	}
 	ready, err := d.spawn("controller", args...)
 	if err != nil {
@@ -76,11 +84,11 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 		return err
 	}
 	for _, name := range transports {
-		host := base.Host
-		if name == "nats" {
-			host = d.broker.Addr().String()
+		way := base.String()
+		if slices.Contains(brokers, name) {
+			way = outside[name]
 		}
-		proxy, err := fault.NewProxy(host, d.rng.Uint64())
+		proxy, through, err := d.proxy(way)
 		if err != nil {
 			return err
 		}
@@ -90,7 +98,7 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 			cutAfter: d.rng.IntN(len(demoCommands)),
 		}
 		d.agents = append(d.agents, a)
-		ready, err := d.spawn("agent-"+name, "agent", "--controller", "http://"+proxy.Addr(), "--broker", "nats://"+proxy.Addr(), "--vm", a.vm,
+		ready, err := d.spawn("agent-"+name, "agent", "--controller", through, "--broker", through, "--vm", a.vm,
 			"--transport", name, "--journal", filepath.Join(d.dir, name+".journal"), "--record", a.record)
 		if err != nil {
 			return err
@@ -100,6 +108,23 @@ func (d *demo) start(ctx context.Context, transports []string) error {
 		}
 	}
 	return nil
+}
+
+// proxy puts a proxy in front of what a URL names, and returns the URL of that.
+func (d *demo) proxy(to string) (*fault.Proxy, string, error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return nil, "", errors.New("a broker's URL is none") // it may hold a password
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"redis": "6379", "amqp": "5672"}[u.Scheme])
+	}
+	p, err := fault.NewProxy(u.Host, d.rng.Uint64())
+	if err != nil {
+		return nil, "", err
+	}
+	u.Host = p.Addr()
+	return p, u.String(), nil
 }
 
 // startBroker starts a NATS server in this process: a broker needs no more than that to be seen at work.

@@ -18,6 +18,7 @@ func Example() {
 	// longpoll
 	// grpc
 	// nats
+	// redis
 	// fallback
 	// split
 	// relay

@@ -27,6 +27,9 @@ const (
 	lockTimeout = time.Second
 )
 
+// ErrInUse is returned by Open while another process has the ledger open.
+var ErrInUse = errors.New("in use by another process")
+
 // Ledger implements ledger.Ledger. Make one with Open.
 type Ledger struct {
 	db    *bolt.DB
@@ -49,7 +52,8 @@ type Ledger struct {
 	live   *index.Index
 }
 
-// Open opens or makes the ledger in dir. One process at a time may have it open.
+// Open opens or makes the ledger in dir. One process at a time may have it open: another
+// gets ErrInUse, after a second.
 func Open(dir string) (*Ledger, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
@@ -61,7 +65,7 @@ func Open(dir string) (*Ledger, error) {
 		FreelistType:   bolt.FreelistMapType,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("ledger: %s is in use by another process", path)
+		return nil, fmt.Errorf("ledger: %s is %w", path, ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %s: %w", path, err)

@@ -43,8 +43,8 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry; the broker is that of the Config.
 func Open(c transport.Config) (transport.Transport, error) {
-	if c.Broker == "" {
-		return nil, transport.ErrNoBroker
+	if err := broker.Speaks(c.Broker, "nats://host:4222", "nats", "tls", "ws", "wss"); err != nil {
+		return nil, err
 	}
 	o := Options{NATS: []nats.Option{func(o *nats.Options) error {
 		o.TLSConfig = c.TLS // for tls:// and where the broker wants it; nats.Secure would insist

@@ -39,8 +39,8 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry; the broker is that of the Config.
 func Open(c transport.Config) (transport.Transport, error) {
-	if c.Broker == "" {
-		return nil, transport.ErrNoBroker
+	if err := broker.Speaks(c.Broker, "amqp://host:5672", "amqp", "amqps"); err != nil {
+		return nil, err
 	}
 	return New(c.Broker, Options{AMQP: withTLS(c.TLS)})
 }

@@ -40,8 +40,8 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry; the server is the Broker of the Config.
 func Open(c transport.Config) (transport.Transport, error) {
-	if c.Broker == "" {
-		return nil, transport.ErrNoBroker
+	if err := broker.Speaks(c.Broker, "redis://host:6379", "redis", "rediss", "unix"); err != nil {
+		return nil, err
 	}
 	return New(c.Broker, Options{Redis: withTLS(c.TLS)})
 }
