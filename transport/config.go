@@ -10,8 +10,10 @@ import (
 type Config struct {
 	// URL of the controller: http://host:port, or https. Where it has no path, /api/v1 is meant.
 	URL string
-	// Broker is the URL of the message broker, for transports over one: nats://host:4222.
+	// Broker is the URL of the message broker, for transports over one: nats://, redis:// or amqp://host.
 	Broker string
+	// Prefix begins the names of everything on the broker. Empty is miglink.
+	Prefix string
 	// TLS is for https, and for a broker that speaks TLS; nil is Go's default.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial and each request. Nil sends none.

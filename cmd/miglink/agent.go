@@ -18,15 +18,16 @@ import (
 )
 
 type agentCmd struct {
-	Controller string            `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
-	VM         string            `required:"" help:"Name of the VM." placeholder:"ID"`
-	Transport  string            `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis or rabbitmq; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
-	Broker     string            `help:"URL of the broker, for nats, redis and rabbitmq: nats://, redis:// or amqp://HOST." placeholder:"URL"`
-	Journal    string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
-	Exec       map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
-	Record     string            `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
-	Heartbeat  time.Duration     `default:"30s" help:"Time between heartbeats; 0 is none."`
-	Confirm    bool              `help:"Ask the controller for permission before each command runs."`
+	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
+	VM         string `required:"" help:"Name of the VM." placeholder:"ID"`
+	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis or rabbitmq; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
+	Broker     string `help:"URL of the broker, for nats, redis and rabbitmq: nats://, redis:// or amqp://HOST." placeholder:"URL"`
+	prefix
+	Journal   string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
+	Exec      map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
+	Record    string            `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
+	Heartbeat time.Duration     `default:"30s" help:"Time between heartbeats; 0 is none."`
+	Confirm   bool              `help:"Ask the controller for permission before each command runs."`
 	logging
 }
 
@@ -35,7 +36,7 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Log: log})
+	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, Log: log})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

@@ -39,6 +39,16 @@ var registry = transport.Registry{
 // brokers are the names of those that need one.
 var brokers = []string{"nats", "redis", "rabbitmq"}
 
+// prefix is what names on a broker begin with.
+type prefix struct {
+	Prefix string `default:"miglink" help:"Begins the names of everything on a broker." placeholder:"NAME"`
+}
+
+// quiet is for a library that would else print what we log.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 // operator is what the commands share that speak to a controller's admin API.
 type operator struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`

@@ -27,12 +27,14 @@ type controllerCmd struct {
 	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
 
-	Standby bool   `help:"Wait while another controller has the ledger, and take over when it ends."`
+	Standby bool `help:"Wait while another controller has the ledger, and take over when it ends."`
 
 	NATS  string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
 	Redis string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
 	AMQP  string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
+	prefix
 
+	Keepalive   time.Duration `default:"15s" help:"A link is dead after twice this time in silence."`
 	AckDeadline time.Duration `default:"30s" help:"Deliver a command again that was not heard of for this long."`
 	MaxAttempts int           `default:"10" help:"Deliveries before a command is given up."`
 	Lease       time.Duration `default:"30s" help:"How long a VM counts as online after its last sign of life."`
@@ -64,8 +66,8 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	defer ctl.Close()
 
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Log: log})))
-	mux.Handle(grpc.Handler(ctl, grpc.HandlerOptions{Log: log}))
+	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Keepalive: c.Keepalive, Log: log})))
+	mux.Handle(grpc.Handler(ctl, grpc.HandlerOptions{Keepalive: c.Keepalive, Log: log}))
 	for path, h := range grpc.Reflection() {
 		mux.Handle(path, h)
 	}
@@ -145,12 +147,14 @@ func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Con
 		}
 		open = append(open, l)
 	}
-	listen(c.NATS, func() (io.Closer, error) { return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Log: log}) })
+	listen(c.NATS, func() (io.Closer, error) {
+		return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+	})
 	listen(c.Redis, func() (io.Closer, error) {
-		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Log: log})
+		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.AMQP, func() (io.Closer, error) {
-		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Log: log})
+		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
 	})
 	if err != nil {
 		closeAll()
@@ -170,7 +174,7 @@ func (c *controllerCmd) check() error {
 	if host != "localhost" && (ip == nil || !ip.IsLoopback()) && !c.Insecure {
 		return usage("--listen %s can be reached by others, and there is no authentication: whoever reaches it may send commands; say --insecure if that is meant", c.Listen)
 	}
-	for name, d := range map[string]time.Duration{"--ack-deadline": c.AckDeadline, "--lease": c.Lease, "--retention": c.Retention} {
+	for name, d := range map[string]time.Duration{"--keepalive": c.Keepalive, "--ack-deadline": c.AckDeadline, "--lease": c.Lease, "--retention": c.Retention} {
 		if d <= 0 {
 			return usage("%s is not positive", name)
 		}

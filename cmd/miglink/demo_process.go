@@ -55,11 +55,13 @@ type demoAgent struct {
 const (
 	readyTime = 20 * time.Second
 	childStop = 5 * time.Second
+
+	demoPrefix = "miglink-demo" // a broker outside may have others' agents
 )
 
 // start starts a controller and an agent for each transport; outside is the URLs of brokers.
 func (d *demo) start(ctx context.Context, transports []string, outside map[string]string) error {
-	args := []string{"controller", "--listen", "127.0.0.1:0", "--data", filepath.Join(d.dir, "ledger"), "--drain", "200ms"}
+	args := []string{"controller", "--listen", "127.0.0.1:0", "--data", filepath.Join(d.dir, "ledger"), "--drain", "200ms", "--prefix", demoPrefix}
 	if slices.Contains(transports, "nats") {
 		if err := d.startBroker(); err != nil {
 			return err
@@ -98,7 +100,7 @@ func (d *demo) start(ctx context.Context, transports []string, outside map[strin
 			cutAfter: d.rng.IntN(len(demoCommands)),
 		}
 		d.agents = append(d.agents, a)
-		ready, err := d.spawn("agent-"+name, "agent", "--controller", through, "--broker", through, "--vm", a.vm,
+		ready, err := d.spawn("agent-"+name, "agent", "--controller", through, "--broker", through, "--prefix", demoPrefix, "--vm", a.vm,
 			"--transport", name, "--journal", filepath.Join(d.dir, name+".journal"), "--record", a.record)
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/miglink/miglink/transport"
 )
@@ -66,6 +67,7 @@ func usage(format string, args ...any) error {
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	goredis.SetLogger(quiet{})
 	var c cli
 	parser := kong.Must(&c,
 		kong.Name("miglink"),

@@ -86,6 +86,9 @@ func (p *Pipe) Fail(err error) {
 
 // Send implements framed.Pipe.
 func (p *Pipe) Send(f *framed.Frame) error {
+	if p.ctx.Err() != nil {
+		return p.failed(nil)
+	}
 	var b bytes.Buffer
 	if err := framed.Encode(&b, f); err != nil {
 		return p.failed(err)

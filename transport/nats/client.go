@@ -46,7 +46,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "nats://host:4222", "nats", "tls", "ws", "wss"); err != nil {
 		return nil, err
 	}
-	o := Options{NATS: []nats.Option{func(o *nats.Options) error {
+	o := Options{Prefix: c.Prefix, NATS: []nats.Option{func(o *nats.Options) error {
 		o.TLSConfig = c.TLS // for tls:// and where the broker wants it; nats.Secure would insist
 		return nil
 	}}}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -22,9 +23,11 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/brokertest"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/fault"
 	"github.com/miglink/miglink/transport/nats"
 )
 
@@ -309,6 +312,48 @@ func TestBrokerRestart(t *testing.T) {
 	}
 	stop()
 	counted.check(t, len(rs))
+}
+
+// The same with a server that is a process of its own, and is killed.
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	brokertest.Need(t, "nats-server")
+	addr := brokertest.FreeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	s := brokertest.Start(t, addr, func() *exec.Cmd {
+		return exec.CommandContext(t.Context(), "nats-server", "-a", "127.0.0.1", "-p", port)
+	})
+	c := brokertest.Controller(t)
+	listen(t, "nats://"+addr, c, nats.ListenOptions{NATS: []natsgo.Option{natsgo.ReconnectWait(5 * time.Millisecond), natsgo.ReconnectJitter(0, 0)}})
+	tr, err := nats.New("nats://"+addr, nats.Options{})
+	require.NoError(t, err)
+	brokertest.Survive(t, c, tr, 3, func() {
+		s.Kill()
+		s.Start()
+	})
+}
+
+// Of the two connections to the broker only the controller's is lost: the agent is told when it is back.
+func TestControllerCutOff(t *testing.T) {
+	t.Parallel()
+	s := broker(t, server.Options{})
+	proxy, err := fault.NewProxy(s.Addr().String(), 1)
+	require.NoError(t, err)
+	defer proxy.Close()
+	c := brokertest.Controller(t)
+	listen(t, "nats://"+proxy.Addr(), c, nats.ListenOptions{
+		Keepalive: time.Hour, // or the agent would notice by itself
+		NATS:      []natsgo.Option{natsgo.ReconnectWait(5 * time.Millisecond), natsgo.ReconnectJitter(0, 0)},
+	})
+	tr, err := nats.New(s.ClientURL(), nats.Options{})
+	require.NoError(t, err)
+	l, err := brokertest.Dial(t, tr)
+	require.NoError(t, err)
+	proxy.Reset()
+	_, err = l.Receive(t.Context())
+	require.ErrorContains(t, err, "gone")
+	require.NoError(t, l.Close())
 }
 
 // Scenario 80: a broker that cuts off a slow consumer, and drops what it has for it, costs a redial and

@@ -42,7 +42,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "amqp://host:5672", "amqp", "amqps"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{AMQP: withTLS(c.TLS)})
+	return New(c.Broker, Options{Prefix: c.Prefix, AMQP: withTLS(c.TLS)})
 }
 
 // withTLS has amqps speak TLS as c says.

@@ -121,7 +121,7 @@ func (s settings) open(config amqp.Config, returned func(key string)) (*connecti
 		err = c.out.Confirm(false)
 	}
 	if err != nil {
-		conn.CloseDeadline(time.Now().Add(closeTimeout))
+		hangUp(conn)
 		return nil, err
 	}
 	go c.watch(conn.NotifyClose(make(chan *amqp.Error, 1)), c.in.NotifyClose(make(chan *amqp.Error, 1)), c.out.NotifyClose(make(chan *amqp.Error, 1)))
@@ -132,6 +132,11 @@ func (s settings) open(config amqp.Config, returned func(key string)) (*connecti
 		}
 	}()
 	return c, nil
+}
+
+// hangUp closes a connection, soon also where the broker does not answer.
+func hangUp(c *amqp.Connection) {
+	_ = c.CloseDeadline(time.Now().Add(closeTimeout)) // it may have ended first
 }
 
 // watch ends the connection with the first of what ends.
@@ -147,7 +152,7 @@ func (c *connection) watch(conn, in, out <-chan *amqp.Error) {
 		c.err = err
 	}
 	close(c.ended)
-	c.Connection.CloseDeadline(time.Now().Add(closeTimeout))
+	hangUp(c.Connection)
 }
 
 // why is the reason for which the connection has ended, if that is why something failed.
@@ -161,7 +166,7 @@ func (c *connection) why(err error) error {
 }
 
 func (c *connection) close() {
-	c.Connection.CloseDeadline(time.Now().Add(closeTimeout))
+	hangUp(c.Connection)
 	<-c.ended
 }
 

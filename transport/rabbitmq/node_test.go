@@ -117,7 +117,7 @@ func TestNode(t *testing.T) {
 	t.Run("restart", func(t *testing.T) { // scenario 79
 		survives(t, 2, func() {
 			n.Kill()
-			n.Process.Start()
+			n.Start()
 		})
 	})
 }

@@ -21,10 +21,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is the broker that MIGLINK_AMQP names.
+// server is the broker that MIGLINK_TEST_AMQP names.
 func server(t *testing.T) string {
 	t.Helper()
-	url := os.Getenv("MIGLINK_AMQP")
+	url := os.Getenv("MIGLINK_TEST_AMQP")
 	if url == "" {
 		url = "amqp://guest:guest@127.0.0.1:5672"
 	}

@@ -43,7 +43,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "redis://host:6379", "redis", "rediss", "unix"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Redis: withTLS(c.TLS)})
+	return New(c.Broker, Options{Prefix: c.Prefix, Redis: withTLS(c.TLS)})
 }
 
 var errNobody = errors.New("no controller listens on this Redis server")

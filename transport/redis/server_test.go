@@ -37,9 +37,9 @@ func start(t *testing.T) (*brokertest.Process, *redisgo.Client) {
 	return p, admin
 }
 
-// The whole suite, which counts goroutines and so runs by itself, on the server that MIGLINK_REDIS names.
+// The whole suite, which counts goroutines and so runs by itself, on the server that MIGLINK_TEST_REDIS names.
 func TestConformance(t *testing.T) {
-	url := os.Getenv("MIGLINK_REDIS")
+	url := os.Getenv("MIGLINK_TEST_REDIS")
 	if url == "" {
 		url = "redis://127.0.0.1:6379"
 	}

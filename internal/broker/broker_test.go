@@ -1,0 +1,145 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// Each name has one token, which stands for no other and is one part of any broker's subjects.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		vm := rapid.StringN(1, 50, 200).Draw(t, "vm")
+		token := broker.Token(vm)
+		require.Empty(t, strings.Trim(token, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_="))
+		back, err := broker.VM(token)
+		require.NoError(t, err)
+		require.Equal(t, vm, back)
+	})
+	for _, bad := range []string{"", "=", "=4", "=zz", "=41", "=2e", "a.b", "*"} {
+		_, err := broker.VM(bad)
+		require.Error(t, err, bad)
+	}
+	for session, ok := range map[string]bool{"a-1": true, "": false, "a.b": false, "*": false, strings.Repeat("a", 65): false} {
+		require.Equal(t, ok, broker.Session(session), session)
+	}
+}
+
+func TestSpeaks(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, broker.Speaks("redis://h", "redis://host", "redis", "rediss"))
+	require.Equal(t, transport.ErrNoBroker, broker.Speaks("", "redis://host", "redis"))
+	err := broker.Speaks("nats://user:s3cret@h", "redis://host", "redis")
+	require.ErrorIs(t, err, transport.ErrNoBroker)
+	require.EqualError(t, err, "the broker's URL is to be like redis://host")
+}
+
+// wire is the messages that a pipe publishes.
+type wire struct {
+	mu       sync.Mutex
+	sent     []string
+	fails    int // times
+	released int
+}
+
+func (w *wire) pipe() *broker.Pipe {
+	return broker.NewPipe(broker.PipeOptions{
+		Name: "mq",
+		Publish: func(_ context.Context, b []byte) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.fails > 0 {
+				w.fails--
+				return errors.New("not now")
+			}
+			w.sent = append(w.sent, string(b))
+			return nil
+		},
+		Release: func() { w.released++ },
+	})
+}
+
+func TestPipe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{}
+		p := w.pipe()
+		require.NoError(t, p.Send(&framed.Frame{N: 1, Ping: true}))
+		p.Deliver([]byte(`{"n":1,"pong":true}`))
+		f, err := p.Recv()
+		require.NoError(t, err)
+		require.True(t, f.Pong)
+		w.fails = 3 // stale connections
+		require.NoError(t, p.Close())
+		require.NoError(t, p.Close())
+		_, err = p.Recv()
+		require.EqualError(t, err, "mq: the pipe is closed")
+		require.Equal(t, []string{`{"n":1,"ping":true}`, ""}, []string{strings.TrimSpace(w.sent[0]), w.sent[1]})
+		require.Equal(t, 1, w.released)
+	})
+}
+
+// How a pipe ends is what both its calls say, and whether the other end is told.
+func TestPipeEnds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		end  func(*broker.Pipe)
+		says string
+		told int
+	}{
+		"closed":    {func(p *broker.Pipe) { p.Close() }, "mq: the pipe is closed", 1},
+		"failed":    {func(p *broker.Pipe) { p.Fail(errors.New("lost")) }, "mq: lost", 0},
+		"gone":      {func(p *broker.Pipe) { p.Deliver(nil) }, "mq: the other end is gone", 0},
+		"too fast":  {func(p *broker.Pipe) { p.Deliver(make([]byte, 17<<20)) }, "mq: messages come faster than they are read", 0},
+		"too large": {func(p *broker.Pipe) { p.Deliver(make([]byte, 3<<20)) }, "a frame is larger than 2097152 bytes", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &wire{}
+				p := w.pipe()
+				test.end(p)
+				_, err := p.Recv()
+				require.ErrorContains(t, err, test.says)
+				if name != "too large" { // the peer is told, and then it is closed
+					require.EqualError(t, p.Send(&framed.Frame{Ping: true}), test.says)
+				}
+				synctest.Wait()
+				require.Len(t, w.sent, test.told)
+			})
+		})
+	}
+}
+
+// A connection that is lost again and again is made again with pauses that grow, and nothing spins.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		tries := 0
+		s.Go(func() {
+			broker.Keep(s, 0, func(context.Context) (int, error) {
+				if tries++; tries%2 == 0 {
+					return 0, errors.New("not yet")
+				}
+				return tries, nil
+			}, func(context.Context, int) error { return errors.New("lost at once") })
+		})
+		time.Sleep(time.Hour)
+		s.Close()
+		require.Less(t, tries, 3600)
+		require.Greater(t, tries, 600)
+	})
+}
