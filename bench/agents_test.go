@@ -18,6 +18,8 @@ import (
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/rabbitmq"
+	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/sse"
 	"github.com/miglink/miglink/transport/ws"
 )
@@ -28,6 +30,8 @@ var registry = transport.Registry{
 	{Name: "longpoll", Open: longpoll.Open},
 	{Name: "grpc", Open: grpc.Open},
 	{Name: "nats", Open: nats.Open},
+	{Name: "redis", Open: redis.Open},
+	{Name: "rabbitmq", Open: rabbitmq.Open},
 }
 
 // bareAgents are the other ends of the bare loops.
@@ -37,6 +41,8 @@ var bareAgents = map[string]func(url string) error{
 	"bare-longpoll": bareLongPollAgent,
 	"bare-grpc":     bareGRPCAgent,
 	"bare-nats":     bareNATSAgent,
+	"bare-redis":    bareRedisAgent,
+	"bare-rabbitmq": bareRabbitMQAgent,
 }
 
 // The agents run in a process of their own: this binary, with these variables.
@@ -95,7 +101,7 @@ func runReal(name, url string, n int) error {
 	var running sync.WaitGroup
 	errs := make(chan error, n)
 	for i := range n {
-		t, err := registry.Open(name, transport.Config{URL: url, Broker: url})
+		t, err := registry.Open(name, transport.Config{URL: url, Broker: url, Prefix: prefix})
 		if err != nil {
 			return err
 		}

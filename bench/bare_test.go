@@ -35,6 +35,8 @@ var bare = map[string]func(b *testing.B) func(){
 	"longpoll": bareLongPoll,
 	"grpc":     bareGRPC,
 	"nats":     bareNATS,
+	"redis":    bareRedis,
+	"rabbitmq": bareRabbitMQ,
 }
 
 func bareWebSocket(b *testing.B) func() {

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -12,19 +13,36 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/rabbitmq"
+	"github.com/miglink/miglink/transport/redis"
 	"github.com/miglink/miglink/transport/web"
 )
 
-var names = []string{"ws", "sse", "longpoll", "grpc", "nats"}
+var names = []string{"ws", "sse", "longpoll", "grpc", "nats", "redis", "rabbitmq"}
+
+// prefix keeps to ourselves on a broker that others use.
+const prefix = "miglink-bench"
 
 // serve puts a transport in front of c, and returns the URL for its agents.
 func serve(b *testing.B, name string, c *controller.Controller) string {
 	b.Helper()
 	b.Cleanup(func() { c.Close() })
-	if name == "nats" {
-		url := startBroker(b)
-		l, err := nats.Listen(b.Context(), url, c, nats.ListenOptions{})
-		require.NoError(b, err)
+	var l io.Closer
+	var url string
+	var err error
+	switch name {
+	case "nats":
+		url = startBroker(b)
+		l, err = nats.Listen(b.Context(), url, c, nats.ListenOptions{Prefix: prefix})
+	case "redis":
+		url = brokerURL(b, name)
+		l, err = redis.Listen(b.Context(), url, c, redis.ListenOptions{Prefix: prefix})
+	case "rabbitmq":
+		url = brokerURL(b, name)
+		l, err = rabbitmq.Listen(b.Context(), url, c, rabbitmq.ListenOptions{Prefix: prefix})
+	}
+	require.NoError(b, err)
+	if l != nil {
 		b.Cleanup(func() { l.Close() })
 		return url
 	}

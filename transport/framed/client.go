@@ -27,8 +27,8 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, e
 		return nil, err
 	}
 	keepalive := defaultKeepalive
-	if s := welcome.Keepalive; s >= 0.001 && s < keepalive.Seconds() {
-		keepalive = time.Duration(s * float64(time.Second))
+	if s := welcome.Keepalive; s >= 0.001 {
+		keepalive = time.Duration(min(s, maxKeepalive.Seconds()) * float64(time.Second))
 	}
 	l.watch(keepalive, keepalive)
 	l.reading.Go(l.read)

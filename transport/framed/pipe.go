@@ -23,7 +23,8 @@ type Pipe interface {
 
 const (
 	defaultKeepalive = 15 * time.Second
-	maxQueued        = 64 // frames that wait for the pipe
+	maxKeepalive     = time.Hour // that a controller may ask an agent for
+	maxQueued        = 64        // frames that wait for the pipe
 )
 
 var (
