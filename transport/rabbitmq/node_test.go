@@ -234,6 +234,9 @@ func testPresence(t *testing.T, url string) {
 		return !p.Attached
 	}, 20*time.Second, time.Millisecond)
 
+	require.NoError(t, listener.Close())
+	listener, err = rabbitmq.Listen(t.Context(), url, c, rabbitmq.ListenOptions{Keepalive: time.Second})
+	require.NoError(t, err)
 	a := brokertest.Run(t, open(t, url))
 	brokertest.Succeed(t, brokertest.Send(t, c, command.Drain{}))
 	require.NoError(t, listener.Close())
