@@ -9,15 +9,20 @@ import (
 	"os"
 	"time"
 
+	"cloud.google.com/go/pubsub/v2/pstest"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 	amqp "github.com/rabbitmq/amqp091-go"
+	"google.golang.org/api/option"
+	googlegrpc "google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/miglink/miglink/conformance"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/bolt"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/gcppubsub"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
@@ -38,7 +43,7 @@ const deadAfter = 2500 * time.Millisecond
 // All are no transport at all, each transport, and what they compose to.
 func All() []conformance.Subject {
 	return []conformance.Subject{
-		InProcess(), WebSocket(), SSE(), LongPoll(), GRPC(), NATS(), Redis(), Fallback(), Split(), Relay(),
+		InProcess(), WebSocket(), SSE(), LongPoll(), GRPC(), NATS(), Redis(), GCPPubSub(), Fallback(), Split(), Relay(),
 		OnBolt(WebSocket()), OnBolt(LongPoll()),
 	}
 }
@@ -218,6 +223,37 @@ func deleteExchange(url, name string) error {
 		return err
 	}
 	return ch.ExchangeDelete(name, false, false)
+}
+
+// GCPPubSub is transport/gcppubsub, over the fake server of Google's library, that is in this process. It
+// delivers about a hundred messages a second to each subscription, in no fair order: links need patience.
+func GCPPubSub() conformance.Subject {
+	const keepalive, deadAfter = time.Second, 5 * time.Second
+	return conformance.Subject{
+		Name:  "gcppubsub",
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
+			s := pstest.NewServer()
+			env.Cleanup(func() { s.Close() })
+			l, err := gcppubsub.Listen(env.Context(), "gcppubsub://p", c, gcppubsub.ListenOptions{Google: at(s.Addr), Keepalive: keepalive})
+			if err != nil {
+				return nil, err
+			}
+			env.Cleanup(func() { l.Close() })
+			addr, err := env.Proxy(s.Addr)
+			if err != nil {
+				return nil, err
+			}
+			return gcppubsub.New("gcppubsub://p", gcppubsub.Options{Google: at(addr)})
+		},
+	}
+}
+
+func at(addr string) []option.ClientOption {
+	return []option.ClientOption{
+		option.WithEndpoint(addr), option.WithoutAuthentication(),
+		option.WithGRPCDialOption(googlegrpc.WithTransportCredentials(insecure.NewCredentials())),
+	}
 }
 
 // proxy is server's URL with a proxy of the environment's in front of it.

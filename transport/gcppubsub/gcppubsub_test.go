@@ -1,0 +1,254 @@
+package gcppubsub_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"cloud.google.com/go/pubsub/v2/pstest"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/brokertest"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/gcppubsub"
+)
+
+// What is wrong is said at once, and in a way that helps.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	c := brokertest.Controller(t)
+	for _, test := range []struct{ call, listen, dial string }{
+		{"GetTopic", "no right to GetTopic", ""},
+		{"CreateTopic", "no right to CreateTopic", ""},
+		{"CreateSubscription", "no right to CreateSubscription", ""},
+		{"Publish", "", "no right to Publish"},
+	} {
+		s := fake(t, pstest.WithErrorInjection(test.call, codes.PermissionDenied, "no right to "+test.call))
+		l, err := gcppubsub.Listen(t.Context(), url, c, gcppubsub.ListenOptions{Google: at(s.Addr)})
+		if test.listen != "" {
+			require.EqualError(t, err, "gcppubsub: "+test.listen)
+			continue
+		}
+		require.NoError(t, err)
+		_, err = brokertest.Dial(t, open(t, s.Addr))
+		require.EqualError(t, err, "gcppubsub: "+test.dial)
+		require.False(t, transport.Terminal(err))
+		require.NoError(t, l.Close())
+	}
+	_, err := gcppubsub.Listen(t.Context(), url, c, gcppubsub.ListenOptions{Google: at("127.0.0.1:1")})
+	require.ErrorContains(t, err, "connection refused")
+	_, err = brokertest.Dial(t, open(t, "127.0.0.1:1"))
+	require.ErrorContains(t, err, "connection refused")
+	_, err = brokertest.Dial(t, open(t, fake(t).Addr))
+	require.EqualError(t, err, "gcppubsub: no controller has listened on this project yet")
+
+	for _, bad := range []string{"", "p", "http://p"} {
+		_, err := gcppubsub.New(bad, gcppubsub.Options{})
+		require.ErrorContains(t, err, "gcppubsub://PROJECT", bad)
+	}
+	for _, bad := range []string{"gcppubsub://", "gcppubsub:p", "gcppubsub://p/a/b", "gcppubsub://a_b"} {
+		_, err := gcppubsub.New(bad, gcppubsub.Options{})
+		require.ErrorContains(t, err, "no name of a project", bad)
+	}
+	for _, prefix := range []string{"a b", "1a", "google", strings.Repeat("a", 101)} {
+		_, err := gcppubsub.New(url, gcppubsub.Options{Prefix: prefix})
+		require.ErrorContains(t, err, "no prefix", prefix)
+	}
+}
+
+// An agent that may not consume its subscription hears of it.
+func TestMayNotPull(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{})
+	_, err := brokertest.Dial(t, open(t, s.Addr, grpc.WithStreamInterceptor(
+		func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, grpc.Streamer, ...grpc.CallOption) (grpc.ClientStream, error) {
+			return nil, status.Error(codes.PermissionDenied, "no right to consume")
+		})))
+	require.EqualError(t, err, "gcppubsub: no right to consume")
+}
+
+// Any name of a VM does.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	c := brokertest.Controller(t)
+	listen(t, s, c, gcppubsub.ListenOptions{})
+	for _, vm := range []string{"vm-1", "pool/vm 1", "a:b", "ü"} {
+		l, err := open(t, s.Addr).Dial(t.Context(), transport.Hello{VM: vm, Instance: "i"})
+		require.NoError(t, err, vm)
+		p, ok := c.Presence(vm)
+		require.True(t, ok && p.Attached, vm)
+		require.Equal(t, "gcppubsub", p.Transport)
+		require.NoError(t, l.Close())
+	}
+}
+
+// What a link has goes with it, and what a controller has with that, also where links are in a project of
+// their own.
+func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	const url = "gcppubsub://main/p"
+	l, err := gcppubsub.Listen(t.Context(), url, brokertest.Controller(t), gcppubsub.ListenOptions{Google: at(s.Addr)})
+	require.NoError(t, err)
+	tr, err := gcppubsub.New(url, gcppubsub.Options{Google: at(s.Addr)})
+	require.NoError(t, err)
+	for range 3 {
+		link, err := brokertest.Dial(t, tr)
+		require.NoError(t, err)
+		require.Len(t, names(t, s), 2) // a topic and a subscription
+		require.NoError(t, link.Close())
+		require.Eventually(t, func() bool { return len(names(t, s)) == 0 }, 20*time.Second, time.Millisecond)
+	}
+	link, err := brokertest.Dial(t, tr)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.Empty(t, names(t, s))
+	_, err = link.Receive(t.Context())
+	require.EqualError(t, err, "gcppubsub: the other end is gone")
+	require.NoError(t, link.Close())
+	ss, err := s.GServer.ListSubscriptions(t.Context(), &pubsubpb.ListSubscriptionsRequest{Project: "projects/main"})
+	require.NoError(t, err)
+	require.Len(t, ss.Subscriptions, 1)
+	require.Equal(t, "projects/main/subscriptions/miglink-hello", ss.Subscriptions[0].Name)
+}
+
+// What a controller has left that was killed more than a day ago is deleted; what others have is not.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{})
+	link, err := brokertest.Dial(t, open(t, s.Addr))
+	require.NoError(t, err)
+	before := names(t, s)
+	for _, name := range []string{"link-orphan", "link-foreign", "linked"} {
+		topic := &pubsubpb.Topic{Name: topics + name}
+		if name != "link-foreign" {
+			topic.Labels = map[string]string{"miglink-controller": "dead"}
+		}
+		_, err := s.GServer.CreateTopic(t.Context(), topic)
+		require.NoError(t, err)
+	}
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{})
+	require.Eventually(t, func() bool {
+		for _, n := range names(t, s) {
+			if n == "topics/miglink-link-orphan" {
+				return false
+			}
+		}
+		return true
+	}, 20*time.Second, time.Millisecond)
+	require.Subset(t, names(t, s), append(before, "topics/miglink-link-foreign", "topics/miglink-linked"))
+	require.NoError(t, link.Close())
+}
+
+// A hello is for the VM that its message names, and is answered once, while it is fresh.
+func TestHellos(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	c := brokertest.Controller(t)
+	listen(t, s, c, gcppubsub.ListenOptions{})
+	s.PublishOrdered(topics+"hello", []byte("{}"), map[string]string{"vm": "vm-1", "session": "a/b", "n": "1"}, "vm-1")
+	s.PublishOrdered(topics+"hello", []byte("{}"), map[string]string{"session": "x", "n": "1"}, "vm-1")
+	say(t, s, "vm-1", "vm-2")
+	m := answer(t, s)
+	require.Contains(t, string(m.Data), `"code":"forbidden"`)
+	require.Equal(t, session, m.OrderingKey)
+	require.Equal(t, "1", m.Attributes["n"])
+	for _, vm := range []string{"vm-1", "vm-2"} {
+		_, known := c.Presence(vm)
+		require.False(t, known, vm)
+	}
+	require.Eventually(t, func() bool { return len(names(t, s)) == 4 }, 20*time.Second, time.Millisecond)
+
+	s.SetTimeNowFunc(func() time.Time { return time.Now().Add(-time.Minute) })
+	say(t, s, "vm-1", "vm-1")
+	s.SetTimeNowFunc(time.Now)
+	l, err := brokertest.Dial(t, open(t, s.Addr)) // of the same VM, so it comes after
+	require.NoError(t, err)
+	require.Len(t, names(t, s), 6)
+	require.NoError(t, l.Close())
+}
+
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	says := errors.New("the key server db-7 is down")
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{Authenticate: func(string) error { return says }})
+	_, err := brokertest.Dial(t, open(t, s.Addr))
+	require.ErrorIs(t, err, transport.ErrUnauthorized)
+	require.NotContains(t, err.Error(), "db-7")
+	says = transport.ErrRevoked
+	_, err = brokertest.Dial(t, open(t, s.Addr))
+	require.ErrorIs(t, err, transport.ErrRevoked)
+}
+
+// Messages that come twice are taken once; one that does not come ends the link.
+func TestTwiceAndNever(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{Keepalive: time.Hour})
+	l, err := brokertest.Dial(t, open(t, s.Addr))
+	require.NoError(t, err)
+	var topic, session string
+	for _, n := range names(t, s) {
+		if id, ok := strings.CutPrefix(n, "topics/miglink-link-"); ok {
+			topic, session = "projects/p/"+n, id
+		}
+	}
+	down := func(n int, frame string) {
+		s.PublishOrdered(topic, []byte(frame), map[string]string{"n": strconv.Itoa(n), "session": session}, session)
+	}
+	const drain = `{"n":2,"commands":[{"id":"c","type":"drain","attempt":1,"sequence":1,"cursor":"x"}]}`
+	down(2, drain)
+	down(2, drain)
+	down(1, drain)
+	down(4, drain)
+	page, err := l.Receive(t.Context())
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	_, err = l.Receive(t.Context())
+	require.EqualError(t, err, "gcppubsub: a message was lost")
+	require.NoError(t, l.Close())
+}
+
+// Of several controllers in one project each dial is taken by one; what one has served another takes when
+// it is gone.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	shared := brokertest.Controller(t)
+	first := listen(t, s, shared, gcppubsub.ListenOptions{})
+	a := brokertest.Run(t, open(t, s.Addr))
+	brokertest.Succeed(t, brokertest.Send(t, shared, command.Drain{}))
+	listen(t, s, shared, gcppubsub.ListenOptions{})
+	require.NoError(t, first.Close())
+	brokertest.Succeed(t, brokertest.Send(t, shared, command.Drain{}))
+	a.Stop(2)
+}
+
+// Streams end as they like, and what a controller needs is deleted from under it.
+func TestStreamsEnd(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	s.SetStreamTimeout(300 * time.Millisecond)
+	c := brokertest.Controller(t)
+	listen(t, s, c, gcppubsub.ListenOptions{Keepalive: time.Second})
+	brokertest.Survive(t, c, open(t, s.Addr), 5, func() {
+		for _, n := range names(t, s) {
+			if strings.HasPrefix(n, "subscriptions/miglink-up-") {
+				_, err := s.GServer.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{Subscription: "projects/p/" + n})
+				require.NoError(t, err)
+			}
+		}
+	})
+}
