@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +19,8 @@ import (
 type agentCmd struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
 	VM         string `required:"" help:"Name of the VM." placeholder:"ID"`
-	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis or rabbitmq; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
-	Broker     string `help:"URL of the broker, for nats, redis and rabbitmq: nats://, redis:// or amqp://HOST." placeholder:"URL"`
+	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis, rabbitmq or gcppubsub; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
+	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST, amqp://HOST or gcppubsub://PROJECT." placeholder:"URL"`
 	prefix
 	Journal   string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
 	Exec      map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
@@ -55,7 +54,7 @@ func (c *agentCmd) Run(ctx context.Context) error {
 		return err
 	}
 	to := c.Controller
-	if slices.Contains(brokers, c.Transport) {
+	if brokerFlags[c.Transport] != "" {
 		to = "the broker" // its URL may hold a password
 	}
 	fmt.Printf("agent: %s, to %s by %s\n", c.VM, to, c.Transport)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"testing"
 
+	"cloud.google.com/go/pubsub/v2/pstest"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,24 @@ func TestDemoOverBrokersOutside(t *testing.T) {
 	for _, transport := range []string{"ws", "redis", "rabbitmq"} {
 		require.Regexp(t, transport+` +│ +20 │ +20 │ +1 │ +1 │ +0 │ +0 │`, out)
 	}
+}
+
+// Google Cloud Pub/Sub is found as its library finds an emulator.
+func TestDemoOverPubSub(t *testing.T) {
+	s := pstest.NewServer()
+	defer s.Close()
+	t.Setenv("PUBSUB_EMULATOR_HOST", "")
+	o := miglink(t, "demo", "--gcppubsub", "gcppubsub://p")
+	require.Equal(t, 2, o.status)
+	require.Contains(t, o.errors, "PUBSUB_EMULATOR_HOST")
+	t.Setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+	o = miglink(t, "controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--gcppubsub", "gcppubsub://p")
+	require.Equal(t, 3, o.status)
+	require.Contains(t, o.errors, "connection refused")
+	t.Setenv("PUBSUB_EMULATOR_HOST", s.Addr)
+	out := ok(t, "demo", "--rounds", "4", "--transports", "ws", "--gcppubsub", "gcppubsub://p")
+	require.Contains(t, out, "Nothing was lost, and nothing ran twice.")
+	require.Regexp(t, `gcppubsub +│ +20 │ +20 │ +1 │ +1 │ +0 │ +0 │`, out)
 }
 
 // A controller that waits takes over the ledger and, through the broker, the agents of one that is killed.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/gcppubsub"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
@@ -34,10 +35,11 @@ var registry = transport.Registry{
 	{Name: "nats", Open: nats.Open},
 	{Name: "redis", Open: redis.Open},
 	{Name: "rabbitmq", Open: rabbitmq.Open},
+	{Name: "gcppubsub", Open: gcppubsub.Open},
 }
 
-// brokers are the names of those that need one.
-var brokers = []string{"nats", "redis", "rabbitmq"}
+// brokerFlags are the flags of a controller that name a broker, by transport.
+var brokerFlags = map[string]string{"nats": "nats", "redis": "redis", "rabbitmq": "amqp", "gcppubsub": "gcppubsub"}
 
 // prefix is what names on a broker begin with.
 type prefix struct {

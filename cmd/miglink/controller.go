@@ -13,6 +13,7 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/ledger/bolt"
+	"github.com/miglink/miglink/transport/gcppubsub"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/rabbitmq"
@@ -29,12 +30,13 @@ type controllerCmd struct {
 
 	Standby bool `help:"Wait while another controller has the ledger, and take over when it ends."`
 
-	NATS  string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
-	Redis string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
-	AMQP  string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
+	NATS      string `help:"Also take agents from a NATS broker." placeholder:"nats://HOST:4222"`
+	Redis     string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
+	AMQP      string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
+	GCPPubSub string `name:"gcppubsub" help:"Also take agents from Google Cloud Pub/Sub." placeholder:"gcppubsub://PROJECT"`
 	prefix
 
-	Keepalive   time.Duration `default:"15s" help:"A link is dead after twice this time in silence."`
+	Keepalive   time.Duration `help:"A link is dead after twice this time in silence. Default: 15s; 1m over Google Cloud Pub/Sub, where each message costs." placeholder:"DURATION"`
 	AckDeadline time.Duration `default:"30s" help:"Deliver a command again that was not heard of for this long."`
 	MaxAttempts int           `default:"10" help:"Deliveries before a command is given up."`
 	Lease       time.Duration `default:"30s" help:"How long a VM counts as online after its last sign of life."`
@@ -156,6 +158,9 @@ func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Con
 	listen(c.AMQP, func() (io.Closer, error) {
 		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
 	})
+	listen(c.GCPPubSub, func() (io.Closer, error) {
+		return gcppubsub.Listen(ctx, c.GCPPubSub, ctl, gcppubsub.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+	})
 	if err != nil {
 		closeAll()
 	}
@@ -174,7 +179,10 @@ func (c *controllerCmd) check() error {
 	if host != "localhost" && (ip == nil || !ip.IsLoopback()) && !c.Insecure {
 		return usage("--listen %s can be reached by others, and there is no authentication: whoever reaches it may send commands; say --insecure if that is meant", c.Listen)
 	}
-	for name, d := range map[string]time.Duration{"--keepalive": c.Keepalive, "--ack-deadline": c.AckDeadline, "--lease": c.Lease, "--retention": c.Retention} {
+	if c.Keepalive < 0 {
+		return usage("--keepalive is negative")
+	}
+	for name, d := range map[string]time.Duration{"--ack-deadline": c.AckDeadline, "--lease": c.Lease, "--retention": c.Retention} {
 		if d <= 0 {
 			return usage("%s is not positive", name)
 		}

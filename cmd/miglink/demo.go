@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ type demoCmd struct {
 	Transports []string `default:"ws,sse,longpoll,grpc,nats" help:"One agent for each of these."`
 	Redis      string   `help:"And one over this Redis server." placeholder:"redis://HOST:6379"`
 	AMQP       string   `help:"And one over this RabbitMQ broker." placeholder:"amqp://HOST:5672"`
+	GCPPubSub  string   `name:"gcppubsub" help:"And one over Google Cloud Pub/Sub, of the emulator that PUBSUB_EMULATOR_HOST names." placeholder:"gcppubsub://PROJECT"`
 	Seed       uint64   `help:"Of the moments of the cuts. Default: a new one, which is printed."`
 	Keep       bool     `help:"Keep the temporary directory: ledger, journals, logs."`
 }
@@ -33,15 +35,18 @@ func (c *demoCmd) Run(ctx context.Context) error {
 		return usage("--rounds is at least 1, and there is at least one transport")
 	}
 	for _, name := range c.Transports {
-		if slices.Contains(brokers[1:], name) {
-			return usage("--transports: %s is wanted by --%s URL", name, map[string]string{"redis": "redis", "rabbitmq": "amqp"}[name])
+		if flag := brokerFlags[name]; flag != "" && name != "nats" {
+			return usage("--transports: %s is wanted by --%s URL", name, flag)
 		}
 		if _, err := registry.Open(name, transport.Config{URL: "http://localhost", Broker: "nats://localhost"}); err != nil {
 			return &exitError{exitUsage, err}
 		}
 	}
-	outside := map[string]string{"redis": c.Redis, "rabbitmq": c.AMQP}
-	for _, name := range brokers[1:] {
+	if c.GCPPubSub != "" && os.Getenv(emulator) == "" {
+		return usage("--gcppubsub wants an emulator, whose address is in %s: links to Google's own cannot be cut here", emulator)
+	}
+	outside := map[string]string{"redis": c.Redis, "rabbitmq": c.AMQP, "gcppubsub": c.GCPPubSub}
+	for _, name := range slices.Sorted(maps.Keys(outside)) {
 		if outside[name] == "" {
 			continue
 		}

@@ -66,15 +66,14 @@ func (d *demo) start(ctx context.Context, transports []string, outside map[strin
 		if err := d.startBroker(); err != nil {
 			return err
 		}
-		args = append(args, "--nats", d.broker.ClientURL())
 		outside["nats"] = d.broker.ClientURL()
 	}
-	for flag, url := range map[string]string{"--redis": outside["redis"], "--amqp": outside["rabbitmq"]} {
+	for name, url := range outside {
 		if url != "" {
-			args = append(args, flag, url)
+			args = append(args, "--"+brokerFlags[name], url)
 		}
 	}
-	ready, err := d.spawn("controller", args...)
+	ready, err := d.spawn("controller", nil, args...)
 	if err != nil {
 		return err
 	}
@@ -87,10 +86,10 @@ func (d *demo) start(ctx context.Context, transports []string, outside map[strin
 	}
 	for _, name := range transports {
 		way := base.String()
-		if slices.Contains(brokers, name) {
-			way = outside[name]
+		if url := outside[name]; url != "" {
+			way = url
 		}
-		proxy, through, err := d.proxy(way)
+		proxy, through, env, err := d.proxy(way)
 		if err != nil {
 			return err
 		}
@@ -100,7 +99,7 @@ func (d *demo) start(ctx context.Context, transports []string, outside map[strin
 			cutAfter: d.rng.IntN(len(demoCommands)),
 		}
 		d.agents = append(d.agents, a)
-		ready, err := d.spawn("agent-"+name, "agent", "--controller", through, "--broker", through, "--prefix", demoPrefix, "--vm", a.vm,
+		ready, err := d.spawn("agent-"+name, env, "agent", "--controller", through, "--broker", through, "--prefix", demoPrefix, "--vm", a.vm,
 			"--transport", name, "--journal", filepath.Join(d.dir, name+".journal"), "--record", a.record)
 		if err != nil {
 			return err
@@ -112,21 +111,32 @@ func (d *demo) start(ctx context.Context, transports []string, outside map[strin
 	return nil
 }
 
-// proxy puts a proxy in front of what a URL names, and returns the URL of that.
-func (d *demo) proxy(to string) (*fault.Proxy, string, error) {
+// emulator is the variable that names the address of Google Cloud Pub/Sub's emulator.
+const emulator = "PUBSUB_EMULATOR_HOST"
+
+// proxy puts a proxy in front of what a URL names, and returns the URL of that, and the environment that it
+// takes.
+func (d *demo) proxy(to string) (p *fault.Proxy, through string, env []string, err error) {
 	u, err := url.Parse(to)
 	if err != nil {
-		return nil, "", errors.New("a broker's URL is none") // it may hold a password
+		return nil, "", nil, errors.New("a broker's URL is none") // it may hold a password
+	}
+	if u.Scheme == "gcppubsub" {
+		p, err = fault.NewProxy(os.Getenv(emulator), d.rng.Uint64())
+		if err != nil {
+			return nil, "", nil, err
+		}
+		return p, to, []string{emulator + "=" + p.Addr()}, nil
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"redis": "6379", "amqp": "5672"}[u.Scheme])
 	}
-	p, err := fault.NewProxy(u.Host, d.rng.Uint64())
+	p, err = fault.NewProxy(u.Host, d.rng.Uint64())
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	u.Host = p.Addr()
-	return p, u.String(), nil
+	return p, u.String(), nil, nil
 }
 
 // startBroker starts a NATS server in this process: a broker needs no more than that to be seen at work.
@@ -172,8 +182,9 @@ func firstLine(ctx context.Context, name string, ready <-chan string) (string, e
 	}
 }
 
-// spawn starts this program again with other arguments, and returns the first line that it prints.
-func (d *demo) spawn(name string, args ...string) (<-chan string, error) {
+// spawn starts this program again with other arguments and more environment, and returns the first line
+// that it prints.
+func (d *demo) spawn(name string, env []string, args ...string) (<-chan string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -186,6 +197,7 @@ func (d *demo) spawn(name string, args ...string) (<-chan string, error) {
 	cmd := exec.Command(self, args...) //nolint:noctx // ended by stop, gently
 	cmd.Stderr = log
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "MIGLINK_") })
+	cmd.Env = append(cmd.Env, env...)
 	dieWithParent(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

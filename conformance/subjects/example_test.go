@@ -19,6 +19,7 @@ func Example() {
 	// grpc
 	// nats
 	// redis
+	// gcppubsub
 	// fallback
 	// split
 	// relay

@@ -93,7 +93,7 @@ func (s *settings) connect(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gcppubsub: %w", bare(err))
 	}
-	subs, err := pubsub.NewSubscriptionAdminClient(ctx, option.WithGRPCConn(topics.Connection()))
+	subs, err := pubsub.NewSubscriptionAdminClient(ctx, option.WithGRPCConn(topics.Connection())) //nolint:staticcheck // the pool is of one
 	if err != nil {
 		topics.Close()
 		return nil, fmt.Errorf("gcppubsub: %w", bare(err))
