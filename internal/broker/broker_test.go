@@ -143,3 +143,35 @@ func TestKeep(t *testing.T) {
 		require.Greater(t, tries, 600)
 	})
 }
+
+// A server that closes says goodbye on each link, and does not take its own end for a lost connection.
+func TestCloseSaysGoodbye(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		w := &wire{}
+		p := &failing{Pipe: w.pipe()}
+		s.Serve(p, "vm-1", nil)
+		s.Go(func() {
+			broker.Keep(s, 0, nil, func(ctx context.Context, _ int) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		})
+		synctest.Wait()
+		s.Close()
+		require.False(t, p.failed, "who comes first would be chance")
+		require.Equal(t, []string{""}, w.sent)
+	})
+}
+
+// failing notes that it was failed.
+type failing struct {
+	*broker.Pipe
+	failed bool
+}
+
+func (f *failing) Fail(err error) {
+	f.failed = true
+	f.Pipe.Fail(err)
+}

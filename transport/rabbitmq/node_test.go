@@ -235,7 +235,7 @@ func testPresence(t *testing.T, url string) {
 	}, 20*time.Second, time.Millisecond)
 
 	require.NoError(t, listener.Close())
-	listener, err = rabbitmq.Listen(t.Context(), url, c, rabbitmq.ListenOptions{Keepalive: time.Second})
+	listener, err = rabbitmq.Listen(t.Context(), url, c, rabbitmq.ListenOptions{Keepalive: time.Hour})
 	require.NoError(t, err)
 	a := brokertest.Run(t, open(t, url))
 	brokertest.Succeed(t, brokertest.Send(t, c, command.Drain{}))
