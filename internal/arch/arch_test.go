@@ -54,7 +54,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"bench":                  {"", ""},
 	"internal/arch":          {"", ""},
 	"internal/memnet":        {"", ""},
-	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport", "testify"},
+	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
 	"internal/simulation":    {"", ""},
 	"cmd/miglink":            {"*", "*"},
 }

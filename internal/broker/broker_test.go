@@ -175,3 +175,18 @@ func (f *failing) Fail(err error) {
 	f.failed = true
 	f.Pipe.Fail(err)
 }
+
+// A hello that nobody answers is given up, sooner than an agent would, and the error says so.
+func TestDial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := broker.Dial(t.Context(), "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"})
+		require.EqualError(t, err, "mq: no controller answered within 15s")
+		require.Equal(t, broker.AnswerTime, time.Since(began))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}

@@ -17,7 +17,7 @@ import (
 	"github.com/miglink/miglink/transport"
 )
 
-// VM is whom all is sent to.
+// VM is whom all is sent to, where no other is named.
 const VM = "vm-1"
 
 // Controller returns one that ends with the test, and takes many commands at once.
@@ -33,9 +33,15 @@ func Controller(t testing.TB) *controller.Controller {
 // Send sends VM a command.
 func Send(t testing.TB, c *controller.Controller, p command.Params) *controller.Receipt {
 	t.Helper()
+	return SendTo(t, c, VM, p)
+}
+
+// SendTo sends a command to another.
+func SendTo(t testing.TB, c *controller.Controller, vm string, p command.Params) *controller.Receipt {
+	t.Helper()
 	cmd, err := command.New(p, command.Options{})
 	require.NoError(t, err)
-	r, err := c.Send(t.Context(), VM, cmd)
+	r, err := c.Send(t.Context(), vm, cmd)
 	require.NoError(t, err)
 	return r
 }
@@ -58,7 +64,7 @@ func Dial(t testing.TB, tr transport.Transport) (transport.Link, error) {
 	return tr.Dial(ctx, transport.Hello{VM: VM, Instance: "i-1"})
 }
 
-// Agent is the agent of VM, which drains as often as it is told to.
+// Agent is the agent of a VM, which drains as often as it is told to.
 type Agent struct {
 	t      testing.TB
 	cancel context.CancelFunc
@@ -68,10 +74,16 @@ type Agent struct {
 	ran map[string]int
 }
 
-// Run starts an agent.
+// Run starts the agent of VM.
 func Run(t testing.TB, tr transport.Transport) *Agent {
 	t.Helper()
-	a, err := agent.New(tr, agent.Options{VM: VM, BackoffInitial: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond})
+	return RunVM(t, VM, tr)
+}
+
+// RunVM starts that of another.
+func RunVM(t testing.TB, vm string, tr transport.Transport) *Agent {
+	t.Helper()
+	a, err := agent.New(tr, agent.Options{VM: vm, BackoffInitial: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond})
 	require.NoError(t, err)
 	r := &Agent{t: t, ended: make(chan error, 1), ran: map[string]int{}}
 	agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.Drain) (any, error) {

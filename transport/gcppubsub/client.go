@@ -13,7 +13,6 @@ import (
 
 	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
-	"github.com/miglink/miglink/transport/framed"
 )
 
 // Options are optional.
@@ -86,7 +85,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		defer close(pulled)
 		l.pipe.Fail(bare(l.pull(pulling)))
 	}()
-	return framed.Dial(ctx, l.pipe, hello)
+	return broker.Dial(ctx, "gcppubsub", l.pipe, hello)
 }
 
 // outgoing is a link of an agent.

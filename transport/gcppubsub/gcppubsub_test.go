@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -258,4 +259,13 @@ func TestStreamsEnd(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Two relays serve one broker at the same time; what one has is taken by the other when it is cut off.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	brokertest.Share(t, s.Addr, func(addr string, to transport.Transport) (io.Closer, error) {
+		return gcppubsub.Listen(t.Context(), url, to, gcppubsub.ListenOptions{Google: at(addr), Keepalive: brokertest.Keepalive})
+	}, open(t, s.Addr))
 }

@@ -20,8 +20,6 @@ import (
 
 const (
 	defaultKeepalive = time.Minute // each message costs
-	// staleHello is how old a hello may be: its agent dials again after as long.
-	staleHello = 30 * time.Second
 	// lastWords is how long an agent may take to read what was said before the end.
 	lastWords = 2 * time.Second
 )
@@ -156,7 +154,7 @@ func (l *Listener) greet(m *pubsubpb.PubsubMessage) {
 		l.links.Log.Info("a hello that makes no sense", "vm_id", vm, "session", session)
 		return
 	}
-	if time.Since(m.PublishTime.AsTime()) > staleHello {
+	if time.Since(m.PublishTime.AsTime()) > broker.AnswerTime {
 		return
 	}
 	i := &incoming{left: make(chan struct{})}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/miglink/miglink/internal/broker"
 )
 
 const (
@@ -55,7 +57,7 @@ func (c *client) makeSubscription(ctx context.Context, s *pubsubpb.Subscription)
 
 // makeLink makes what a link needs. One that exists is somebody else's.
 func (l *Listener) makeLink(ctx context.Context, session string) error {
-	ctx, cancel := context.WithTimeout(ctx, staleHello)
+	ctx, cancel := context.WithTimeout(ctx, broker.AnswerTime)
 	defer cancel()
 	n := l.link(session)
 	if _, err := l.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: n.topic(), Labels: map[string]string{controllerLabel: l.id}}, once()); err != nil {

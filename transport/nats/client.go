@@ -10,7 +10,6 @@ import (
 
 	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
-	"github.com/miglink/miglink/transport/framed"
 )
 
 // Options are optional.
@@ -90,5 +89,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		conn.Close()
 		cancel(nil)
 	}
-	return framed.Dial(ctx, p, hello)
+	return broker.Dial(ctx, "nats", p, hello)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -500,4 +501,15 @@ func TestWatching(t *testing.T) {
 		seen = append(seen, strings.Split(m.Subject, ".")[1]+" "+what)
 	}
 	require.Equal(t, []string{"down welcome", "down commands", "up acks", "down recorded", "up gone"}, seen)
+}
+
+// Two relays serve one broker at the same time; what one has is taken by the other when it is cut off.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	s := broker(t, server.Options{})
+	tr, err := nats.New(s.ClientURL(), nats.Options{})
+	require.NoError(t, err)
+	brokertest.Share(t, s.Addr().String(), func(addr string, to transport.Transport) (io.Closer, error) {
+		return nats.Listen(t.Context(), "nats://"+addr, to, nats.ListenOptions{Keepalive: brokertest.Keepalive})
+	}, tr)
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
-	"github.com/miglink/miglink/transport/framed"
 )
 
 // Options are optional.
@@ -109,5 +108,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		<-conn.ended
 		p.Fail(conn.err)
 	}()
-	return framed.Dial(ctx, p, hello)
+	return broker.Dial(ctx, "rabbitmq", p, hello)
 }

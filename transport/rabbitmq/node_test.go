@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -83,6 +84,11 @@ func TestNode(t *testing.T) {
 	t.Run("errors", func(t *testing.T) { testErrors(t, n) })
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n) })
 	t.Run("presence", func(t *testing.T) { testPresence(t, guest) })
+	t.Run("share", func(t *testing.T) {
+		brokertest.Share(t, n.Addr, func(addr string, to transport.Transport) (io.Closer, error) {
+			return rabbitmq.Listen(t.Context(), "amqp://guest:guest@"+addr, to, rabbitmq.ListenOptions{Keepalive: brokertest.Keepalive})
+		}, open(t, guest))
+	})
 	survives := func(t *testing.T, times int, fault func()) {
 		c := brokertest.Controller(t)
 		listen(t, guest, c, rabbitmq.ListenOptions{})

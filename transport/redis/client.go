@@ -10,7 +10,6 @@ import (
 
 	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/transport"
-	"github.com/miglink/miglink/transport/framed"
 )
 
 // Options are optional.
@@ -100,5 +99,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 			}
 		}
 	}()
-	return framed.Dial(ctx, p, hello)
+	return broker.Dial(ctx, "redis", p, hello)
 }

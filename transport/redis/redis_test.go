@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -238,4 +239,13 @@ func TestTheOtherEndIsGone(t *testing.T) {
 		p, _ := c.Presence(brokertest.VM)
 		return !p.Attached
 	}, 20*time.Second, time.Millisecond)
+}
+
+// Two relays serve one broker at the same time; what one has is taken by the other when it is cut off.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	s := miniredis.RunT(t)
+	brokertest.Share(t, s.Addr(), func(addr string, to transport.Transport) (io.Closer, error) {
+		return redis.Listen(t.Context(), "redis://"+addr, to, redis.ListenOptions{Keepalive: brokertest.Keepalive})
+	}, open(t, url(s)))
 }

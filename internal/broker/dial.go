@@ -1,0 +1,25 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/framed"
+)
+
+// AnswerTime is how long a controller may take to answer a hello. One that came to a controller which has
+// just died is answered by nobody, and the next one by another.
+const AnswerTime = 15 * time.Second
+
+// Dial is framed.Dial, given up where no controller answers. Name is that of the adapter.
+func Dial(ctx context.Context, name string, p framed.Pipe, hello transport.Hello) (transport.Link, error) {
+	waiting, cancel := context.WithTimeout(ctx, AnswerTime)
+	defer cancel()
+	l, err := framed.Dial(waiting, p, hello)
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, fmt.Errorf("%s: no controller answered within %s", name, AnswerTime)
+	}
+	return l, err
+}
