@@ -30,7 +30,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"transport/grpc":           {"ack command event internal/httplink internal/wirejson transport transport/framed transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect", "connectrpc.com google.golang.org/protobuf"},
 	"transport/grpc/miglinkv1": {"", "google.golang.org/protobuf"},
 	"transport/grpc/miglinkv1/miglinkv1connect": {"transport/grpc/miglinkv1", "connectrpc.com google.golang.org/protobuf"},
-	"internal/broker":        {"transport transport/framed", "cenkalti/backoff"},
+	"internal/broker":        {"transport transport/framed", "cenkalti/backoff x/sync"},
 	"transport/nats":         {"internal/broker transport transport/framed", "google/uuid nats-io/nats.go"},
 	"transport/redis":        {"internal/broker transport transport/framed", "google/uuid redis/go-redis"},
 	"transport/rabbitmq":     {"internal/broker transport transport/framed", "google/uuid rabbitmq/amqp091-go"},

@@ -9,9 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
+
+// goodbyesAtOnce is how many are said at a time: each waits for the broker, and may do so in vain.
+const goodbyesAtOnce = 8
 
 // ServerOptions are optional, but for Name.
 type ServerOptions struct {
@@ -117,11 +122,18 @@ func (s *Server) FailAll() (goodbye func()) {
 		p.Fail(ErrLost)
 	}
 	return func() {
+		var g errgroup.Group
+		g.SetLimit(goodbyesAtOnce)
 		for _, p := range lost {
-			if s.ctx.Err() == nil {
-				p.Goodbye()
+			if s.ctx.Err() != nil {
+				break
 			}
+			g.Go(func() error {
+				p.Goodbye()
+				return nil
+			})
 		}
+		_ = g.Wait() // no error
 	}
 }
 

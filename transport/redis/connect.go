@@ -79,8 +79,6 @@ type subscriber struct {
 	client *redis.Client
 }
 
-var errOnce = errors.New("the connection to the broker was lost")
-
 // subscriber returns one that is not connected yet. The library would connect it again by itself, and
 // nobody would know that what was published meanwhile is lost: it may connect once.
 func (s settings) subscriber(as string) *subscriber {
@@ -93,7 +91,7 @@ func (s settings) subscriber(as string) *subscriber {
 	var dialled atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dialled.Swap(true) {
-			return nil, errOnce
+			return nil, broker.ErrLost
 		}
 		return dial(ctx, network, addr)
 	}
