@@ -25,12 +25,13 @@ func (r Report) Failed() []Result {
 	return out
 }
 
-// WriteTable writes scenarios by subject, and then what failed.
+// WriteTable writes scenarios by subject, how many of those that apply were passed, and then what failed.
 func (r Report) WriteTable(w io.Writer) error {
 	var subjects []string
 	var numbers []int
 	names := map[int]string{}
 	cells := map[int]map[string]string{}
+	passed, applied := map[string]int{}, map[string]int{}
 	for _, result := range r.Results {
 		if !slices.Contains(subjects, result.Subject) {
 			subjects = append(subjects, result.Subject)
@@ -41,6 +42,12 @@ func (r Report) WriteTable(w io.Writer) error {
 			names[result.Number] = result.Scenario
 		}
 		cells[result.Number][result.Subject] = result.mark()
+		if result.Excluded == "" {
+			applied[result.Subject]++
+			if result.Err == "" {
+				passed[result.Subject]++
+			}
+		}
 	}
 	slices.Sort(numbers)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -52,6 +59,11 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
+	row := []string{"passed"}
+	for _, s := range subjects {
+		row = append(row, fmt.Sprintf("%d of %d", passed[s], applied[s]))
+	}
+	fmt.Fprintln(t, strings.Join(row, "\t"))
 	if err := t.Flush(); err != nil {
 		return err
 	}
