@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/internal/brokertest"
 	"github.com/miglink/miglink/transport"
@@ -268,4 +270,61 @@ func TestShare(t *testing.T) {
 	brokertest.Share(t, s.Addr, func(addr string, to transport.Transport) (io.Closer, error) {
 		return gcppubsub.Listen(t.Context(), url, to, gcppubsub.ListenOptions{Google: at(addr), Keepalive: brokertest.Keepalive})
 	}, open(t, s.Addr))
+}
+
+// All is gone for a while, and then there is a project that knows nothing: nothing is lost or run twice.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	s := pstest.NewServer()
+	t.Cleanup(func() { s.Close() })
+	addr := s.Addr
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	c := brokertest.Controller(t)
+	listen(t, s, c, gcppubsub.ListenOptions{Keepalive: brokertest.Keepalive})
+	brokertest.Survive(t, c, open(t, addr), 2, func() {
+		require.NoError(t, s.Close())
+		s = pstest.NewServerWithPort(number)
+		require.Equal(t, addr, s.Addr)
+	})
+}
+
+// Others may watch, by subscriptions of their own.
+func TestWatching(t *testing.T) {
+	t.Parallel()
+	s := fake(t)
+	c := brokertest.Controller(t)
+	listen(t, s, c, gcppubsub.ListenOptions{})
+	for _, topic := range []string{"hello", "up"} {
+		_, err := s.GServer.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: subs + "watch-" + topic, Topic: topics + topic, AckDeadlineSeconds: 10})
+		require.NoError(t, err)
+	}
+	l, err := brokertest.Dial(t, open(t, s.Addr))
+	require.NoError(t, err)
+	r := brokertest.Send(t, c, command.Drain{})
+	_, err = l.Receive(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded}))
+	require.NoError(t, l.Close())
+	var seen []string
+	for _, topic := range []string{"hello", "up"} {
+		for more := true; more; {
+			p, err := s.GServer.Pull(t.Context(), &pubsubpb.PullRequest{Subscription: subs + "watch-" + topic, MaxMessages: 100})
+			require.NoError(t, err)
+			for _, m := range p.ReceivedMessages {
+				switch data := string(m.Message.Data); {
+				case strings.Contains(data, `"hello"`):
+					seen = append(seen, "hello of "+m.Message.Attributes["vm"])
+				case strings.Contains(data, `"acks"`):
+					seen = append(seen, "acks")
+				case data == "":
+					seen = append(seen, "gone")
+				}
+			}
+			more = len(p.ReceivedMessages) > 0
+		}
+	}
+	require.ElementsMatch(t, []string{"hello of vm-1", "acks", "gone"}, seen)
 }
