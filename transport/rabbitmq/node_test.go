@@ -83,6 +83,7 @@ func TestNode(t *testing.T) {
 	guest := n.url("guest:guest")
 	t.Run("errors", func(t *testing.T) { testErrors(t, n) })
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n) })
+	t.Run("watching", func(t *testing.T) { testWatching(t, guest) })
 	t.Run("presence", func(t *testing.T) { testPresence(t, guest) })
 	t.Run("share", func(t *testing.T) {
 		brokertest.Share(t, n.Addr, func(addr string, to transport.Transport) (io.Closer, error) {
@@ -254,4 +255,43 @@ func testPresence(t *testing.T, url string) {
 	}
 	brokertest.Succeed(t, rs...)
 	a.Stop(sent + 1 + len(rs))
+}
+
+// Others may watch, by a queue of their own.
+func testWatching(t *testing.T, url string) {
+	c := brokertest.Controller(t)
+	listener, err := rabbitmq.Listen(t.Context(), url, c, rabbitmq.ListenOptions{})
+	require.NoError(t, err)
+	watcher, err := amqp.Dial(url)
+	require.NoError(t, err)
+	defer watcher.Close()
+	ch, err := watcher.Channel()
+	require.NoError(t, err)
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, ch.QueueBind(q.Name, "#", "miglink", false, nil))
+	watched, err := ch.Consume(q.Name, "", true, true, false, false, nil)
+	require.NoError(t, err)
+
+	l, err := brokertest.Dial(t, open(t, url))
+	require.NoError(t, err)
+	r := brokertest.Send(t, c, command.Drain{})
+	_, err = l.Receive(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded}))
+	require.NoError(t, l.Close())
+	var seen []string
+	for len(seen) < 6 {
+		m := <-watched
+		kind := "gone"
+		for _, k := range []string{"hello", "welcome", "commands", "acks", "recorded"} {
+			if strings.Contains(string(m.Body), `"`+k+`"`) {
+				kind = k
+			}
+		}
+		way, _, _ := strings.Cut(m.RoutingKey, ".")
+		seen = append(seen, way+" "+kind)
+	}
+	require.Equal(t, []string{"hello hello", "down welcome", "down commands", "up acks", "down recorded", "up gone"}, seen)
+	require.NoError(t, listener.Close())
 }
