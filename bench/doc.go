@@ -1,6 +1,11 @@
-// Package bench measures what a deployment chooses a transport by, each beside the barest loop
-// that could do the same, in the same run.
+// Package bench measures what a deployment chooses a transport by: the time of a command and its final
+// ack, how many go through at what cost, what an idle VM costs, and how long it takes until many VMs that
+// dial at once have what waited for them. Beside each of ours there is a bare loop, the least that could do
+// the same and promises nothing; the two take turns, so that their ratio holds on a noisy machine.
 //
-//	go test -run '^$' -bench RoundTrip -count 6 ./bench
-//	go test -run '^$' -bench IdleVM -benchtime 1x -count 3 ./bench
+// The controller is in this process, and the agents are in another: a program that measures calls
+// RunAgents when it is started with the arguments of Options.Program. `miglink bench` is one.
+//
+//	go run ./cmd/miglink bench
+//	go test -run '^$' -bench Program -benchtime 1x ./bench    # the size of a small agent
 package bench

@@ -5,10 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/bench"
 )
 
 // smallAgent is all that an agent needs to say.
@@ -41,7 +42,7 @@ func main() {
 
 // BenchmarkProgram is the size of a small agent's program with one transport, without symbols.
 func BenchmarkProgram(b *testing.B) {
-	for _, name := range append(slices.Clone(names), "gcppubsub") {
+	for _, name := range append(bench.Transports(), "gcppubsub") {
 		b.Run(name, func(b *testing.B) {
 			source, program := filepath.Join(b.TempDir(), "main.go"), filepath.Join(b.TempDir(), "agent")
 			require.NoError(b, os.WriteFile(source, fmt.Appendf(nil, smallAgent, name), 0o600))

@@ -30,6 +30,8 @@ type cli struct {
 	Cancel      cancelCmd      `cmd:"" help:"Ask for a command to be cancelled."`
 	Watch       watchCmd       `cmd:"" help:"Print what happens, as it happens."`
 	Conformance conformanceCmd `cmd:"" help:"Prove the promises of every transport, and print a table."`
+	Bench       benchCmd       `cmd:"" help:"Measure every transport beside a bare loop of its kind, and print tables."`
+	BenchAgents benchAgentsCmd `cmd:"" hidden:""`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 

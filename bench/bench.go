@@ -1,0 +1,200 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// maxWindow bounds the commands under way to one VM.
+const maxWindow = 1024
+
+// Options of a run. Program is needed, the rest has defaults.
+type Options struct {
+	// Program is a command line that calls RunAgents with the four arguments that are added to it.
+	Program []string
+
+	Measures   []string // of Measures; default: all
+	Transports []string // of Transports; default: those that need nothing outside
+	Ledgers    []string // memory, bolt; default: both
+	Redis      string   // URL of a server, for redis
+	AMQP       string   // URL of a broker, for rabbitmq
+
+	Rounds int           // in which contenders take turns; default: 10
+	Turn   time.Duration // of one contender in one round; default: 200 ms
+	VMs    int           // of throughput; default: 100
+	Window int           // commands under way to each of them; default: 64
+	Fleet  int           // VMs that are idle, or dial at once; default: 1000
+
+	// Each is called after each of Steps, by one goroutine.
+	Each func()
+
+	fail context.CancelCauseFunc // of the run
+}
+
+// Measures are what can be measured, in the order in which it is: idle VMs while little has happened.
+func Measures() []string { return []string{"idle", "roundtrip", "throughput", "storm"} }
+
+// Transports are those that can be measured.
+func Transports() []string {
+	names := make([]string, 0, len(registry))
+	for _, w := range registry {
+		names = append(names, w.Name)
+	}
+	return names
+}
+
+// Report is the results of a run, each kind in the order of its contenders. Times are in nanoseconds.
+type Report struct {
+	Time       time.Time    `json:"time"`
+	Go         string       `json:"go"`
+	CPUs       int          `json:"cpus"`
+	RoundTrip  []RoundTrip  `json:"round_trip,omitempty"`
+	Throughput []Throughput `json:"throughput,omitempty"`
+	Idle       []Idle       `json:"idle,omitempty"`
+	Storm      []Storm      `json:"storm,omitempty"`
+}
+
+// Contender is what was measured.
+type Contender struct {
+	Transport string `json:"transport"`
+	Ledger    string `json:"ledger,omitempty"` // empty: the bare loop
+}
+
+// Name is that of a row.
+func (c Contender) Name() string {
+	return c.Transport + ", " + c.kind()
+}
+
+// Check fills in the defaults, and says what cannot be measured.
+func (o *Options) Check() error {
+	if len(o.Program) == 0 {
+		return errors.New("bench: there is no program for the agents")
+	}
+	if len(o.Measures) == 0 {
+		o.Measures = Measures()
+	}
+	if len(o.Transports) == 0 {
+		o.Transports = []string{"ws", "sse", "longpoll", "grpc", "nats"}
+		if o.Redis != "" {
+			o.Transports = append(o.Transports, "redis")
+		}
+		if o.AMQP != "" {
+			o.Transports = append(o.Transports, "rabbitmq")
+		}
+	}
+	if len(o.Ledgers) == 0 {
+		o.Ledgers = []string{"memory", "bolt"}
+	}
+	for _, of := range []struct {
+		what          string
+		chosen, among []string
+	}{{"measure", o.Measures, Measures()}, {"transport", o.Transports, Transports()}, {"ledger", o.Ledgers, []string{"memory", "bolt"}}} {
+		for _, s := range of.chosen {
+			if !slices.Contains(of.among, s) {
+				return fmt.Errorf("bench: there is no %s %q: there are %v", of.what, s, of.among)
+			}
+		}
+	}
+	if slices.Contains(o.Transports, "redis") && o.Redis == "" || slices.Contains(o.Transports, "rabbitmq") && o.AMQP == "" {
+		return errors.New("bench: redis and rabbitmq need the URL of a server")
+	}
+	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Fleet, new(1000)}} {
+		if *d.value == 0 {
+			*d.value = *d.is
+		}
+		if *d.value < 1 {
+			return errors.New("bench: rounds, VMs, windows and fleets are at least 1")
+		}
+	}
+	if o.Window > maxWindow {
+		return fmt.Errorf("bench: a window is at most %d", maxWindow)
+	}
+	if o.Turn == 0 {
+		o.Turn = 200 * time.Millisecond
+	}
+	if o.Turn < 0 {
+		return errors.New("bench: a turn takes some time")
+	}
+	if o.Each == nil {
+		o.Each = func() {}
+	}
+	return nil
+}
+
+// Run measures, and returns what it has so far where ctx ends or something fails.
+func Run(ctx context.Context, o Options) (Report, error) {
+	r := Report{Time: time.Now(), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0)}
+	if err := o.Check(); err != nil {
+		return r, err
+	}
+	ctx, o.fail = context.WithCancelCause(ctx)
+	defer o.fail(nil)
+	var err error
+	for _, m := range Measures() {
+		if !slices.Contains(o.Measures, m) {
+			continue
+		}
+		switch m {
+		case "roundtrip":
+			r.RoundTrip, err = o.roundTrips(ctx)
+		case "throughput":
+			r.Throughput, err = o.throughputs(ctx)
+		case "idle":
+			r.Idle, err = o.idles(ctx)
+		case "storm":
+			r.Storm, err = o.storms(ctx)
+		}
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", m, err)
+		}
+	}
+	return r, nil
+}
+
+// contenders are all of a measure, the bare loop before ours.
+func (o *Options) contenders(bare func(transport string) bool) []Contender {
+	var cs []Contender
+	for _, t := range o.Transports {
+		if bare(t) {
+			cs = append(cs, Contender{Transport: t})
+		}
+		for _, l := range o.Ledgers {
+			cs = append(cs, Contender{t, l})
+		}
+	}
+	return cs
+}
+
+func (o *Options) open(ctx context.Context, c Contender, n int) (*loop, error) {
+	if c.Ledger == "" {
+		return o.openBare(ctx, c.Transport, n)
+	}
+	return o.openOurs(ctx, c.Transport, c.Ledger, n)
+}
+
+// Steps is how many there will be, after Check.
+func (o *Options) Steps() int {
+	n := 0
+	for _, m := range o.Measures {
+		switch m {
+		case "idle":
+			n += len(o.Transports)
+		case "roundtrip":
+			n += o.Rounds * len(o.contenders(always))
+		case "throughput":
+			n += o.floodRounds() * len(o.contenders(floods))
+		case "storm":
+			n += len(o.contenders(storms))
+		}
+	}
+	return n
+}
+
+func always(string) bool { return true }

@@ -1,0 +1,81 @@
+package bench_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/bench"
+)
+
+// asAgents has this binary be the agents.
+const asAgents = "-bench-agents"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 6 && os.Args[1] == asAgents {
+		if err := bench.RunAgents(os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
+			fmt.Fprintln(os.Stderr, "agents:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Everything is measured, if not well: it takes no time.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	steps := 0
+	o := bench.Options{
+		Program: []string{os.Args[0], asAgents},
+		Rounds:  3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10,
+		Each: func() { steps++ },
+	}
+	require.NoError(t, o.Check())
+	r, err := bench.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, o.Steps(), steps)
+	var tables, lines strings.Builder
+	r.WriteTables(&tables)
+	require.Regexp(t, `ws +│ memory +│ .*s +│ .*s +│ .*s +│ .*s +│ +[0-9.]+ │`, tables.String())
+	r.WriteBenchmarks(&lines)
+	require.Regexp(t, `(?m)^BenchmarkRoundTrip/ws/bare-\d+\t\d+\t[0-9.e+]+ p50-ns\t`, lines.String())
+	const transports, ledgers = 5, 2
+	require.Len(t, r.RoundTrip, transports*(1+ledgers))
+	require.Len(t, r.Throughput, transports*ledgers+3)
+	require.Len(t, r.Storm, transports*ledgers+3)
+	require.Len(t, r.Idle, transports)
+	for _, m := range r.RoundTrip {
+		require.Positive(t, m.P50, m.Name())
+		require.LessOrEqual(t, m.P50, m.P999, m.Name())
+		require.Equal(t, m.Ledger != "", m.ToBare > 0, m.Name())
+	}
+	for _, m := range r.Throughput {
+		require.Positive(t, m.PerSecond, m.Name())
+	}
+	for _, m := range r.Storm {
+		require.Positive(t, m.Took, m.Name())
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	program := []string{os.Args[0], asAgents}
+	for says, o := range map[string]bench.Options{
+		"no program":      {},
+		"no transport":    {Program: program, Transports: []string{"pigeon"}},
+		"no measure":      {Program: program, Measures: []string{"colour"}},
+		"no ledger":       {Program: program, Ledgers: []string{"paper"}},
+		"URL of a server": {Program: program, Transports: []string{"redis"}},
+		"at least 1":      {Program: program, VMs: -1},
+		"at most 1024":    {Program: program, Window: 2000},
+		"takes some time": {Program: program, Turn: -1},
+	} {
+		_, err := bench.Run(t.Context(), o)
+		require.ErrorContains(t, err, says)
+	}
+}

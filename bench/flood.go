@@ -1,0 +1,70 @@
+package bench
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// floodAll has n workers do one round trip after the other for a while, and returns how many were done.
+func floodAll(ctx context.Context, n int, d time.Duration, do func(ctx context.Context, worker int) error) (int, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	var done atomic.Int64
+	end := time.Now().Add(d)
+	for i := range n {
+		g.Go(func() error {
+			for time.Now().Before(end) {
+				if err := do(ctx, i); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return int(done.Load()), err
+}
+
+// pipe is a bare way to one VM and back: commands go out in order, and so many may be under way.
+type pipe struct {
+	send func() error // one command
+	ack  func() error // waits for one
+}
+
+// floodPipes keeps each pipe full for a while, by one goroutine that writes and one that reads.
+func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) (int, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	var done atomic.Int64
+	end := time.Now().Add(d)
+	for _, p := range pipes {
+		underWay := make(chan struct{}, window)
+		g.Go(func() error {
+			defer close(underWay)
+			for time.Now().Before(end) {
+				select {
+				case underWay <- struct{}{}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				if err := p.send(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		g.Go(func() error {
+			for range underWay {
+				if err := p.ack(); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return int(done.Load()), err
+}

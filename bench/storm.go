@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"context"
+	"time"
+
+	"github.com/miglink/miglink/controller"
+)
+
+// Storm is how long it takes until VMs that dial at once have had the command that waits for each, and the
+// controller has its final ack.
+type Storm struct {
+	Contender
+	VMs    int           `json:"vms"`
+	Took   time.Duration `json:"took"`
+	ToBare float64       `json:"to_bare,omitempty"`
+}
+
+// storms says for which transports there is a bare loop that takes many VMs.
+func storms(transport string) bool { return floods(transport) }
+
+func (o *Options) storms(ctx context.Context) ([]Storm, error) {
+	var results []Storm
+	bare := map[string]time.Duration{}
+	for _, c := range o.contenders(storms) {
+		if !fewAtOnce(c.Transport) {
+			s, err := o.storm(ctx, c)
+			if err != nil {
+				return results, err
+			}
+			if c.Ledger == "" {
+				bare[c.Transport] = s.Took
+			} else if b := bare[c.Transport]; b > 0 {
+				s.ToBare = float64(s.Took) / float64(b)
+			}
+			results = append(results, s)
+		}
+		o.Each()
+	}
+	return results, nil
+}
+
+func (o *Options) storm(ctx context.Context, c Contender) (Storm, error) {
+	s := Storm{Contender: c, VMs: o.Fleet}
+	if c.Ledger == "" {
+		l, err := o.openBare(ctx, c.Transport, o.Fleet)
+		if err != nil {
+			return s, err
+		}
+		defer l.close()
+		s.Took = l.storm
+		return s, nil
+	}
+	var clean cleanup
+	defer clean.run()
+	ctl, at, err := o.startController(ctx, c.Transport, c.Ledger, &clean)
+	if err != nil {
+		return s, err
+	}
+	receipts := make([]*controller.Receipt, o.Fleet)
+	for i := range receipts {
+		if receipts[i], err = send(ctx, ctl, i); err != nil {
+			return s, err
+		}
+	}
+	a, err := o.startAgents(c.Transport, at, o.Fleet)
+	if err != nil {
+		return s, err
+	}
+	defer a.close()
+	began := time.Now()
+	if err := a.release(); err != nil {
+		return s, err
+	}
+	for _, r := range receipts {
+		if _, err := r.Wait(ctx); err != nil {
+			return s, err
+		}
+	}
+	s.Took = time.Since(began)
+	return s, nil
+}

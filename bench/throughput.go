@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Throughput is how many commands a second are sent to a fleet and acknowledged, with so many under way to
+// each VM.
+type Throughput struct {
+	Contender
+	VMs       int     `json:"vms"`
+	Window    int     `json:"window"`
+	PerSecond float64 `json:"per_second"`
+	ToBare    float64 `json:"to_bare,omitempty"` // the median of the rounds' ratios
+	// CPUSeconds are those of a million commands, of both processes and of the controller's; zero where
+	// the system does not say.
+	CPUSeconds     float64 `json:"cpu_seconds"`
+	CPUController  float64 `json:"cpu_controller"`
+	CPUToBare      float64 `json:"cpu_to_bare,omitempty"`
+	rates, cpus    []float64
+	cpusController []float64
+}
+
+// floods says for which transports there is a bare loop of many commands under way.
+func floods(transport string) bool {
+	return slices.Contains([]string{"ws", "sse", "longpoll"}, transport)
+}
+
+// floodTurn is how many turns of a round trip one of throughput takes.
+const floodTurn = 5
+
+func (o *Options) floodRounds() int { return max(o.Rounds/3, 1) }
+
+func (o *Options) throughputs(ctx context.Context) ([]Throughput, error) {
+	var loops []*loop
+	defer func() {
+		for _, l := range loops {
+			l.close()
+		}
+	}()
+	contenders := o.contenders(floods)
+	results := make([]Throughput, 0, len(contenders))
+	for _, c := range contenders {
+		l, err := o.open(ctx, c, o.VMs)
+		if err != nil {
+			return nil, err
+		}
+		loops = append(loops, l)
+		results = append(results, Throughput{Contender: c, VMs: o.VMs, Window: o.Window})
+		if _, err := l.flood(ctx, o.Window, o.Turn); err != nil { // warm up
+			return nil, err
+		}
+	}
+	for range o.floodRounds() {
+		for i, l := range loops {
+			if err := results[i].turn(ctx, l, floodTurn*o.Turn); err != nil {
+				return nil, err
+			}
+			o.Each()
+		}
+	}
+	bare := map[string]*Throughput{}
+	for i := range results {
+		r := &results[i]
+		r.PerSecond, r.CPUSeconds, r.CPUController = median(r.rates), median(r.cpus), median(r.cpusController)
+		if r.Ledger == "" {
+			bare[r.Transport] = r
+		} else if b := bare[r.Transport]; b != nil {
+			r.ToBare = medianRatio(r.rates, b.rates)
+			if b.CPUSeconds > 0 {
+				r.CPUToBare = medianRatio(r.cpus, b.cpus)
+			}
+		}
+	}
+	return results, nil
+}
+
+func (t *Throughput) turn(ctx context.Context, l *loop, d time.Duration) error {
+	began, ours, theirs := time.Now(), ownCPU(), cpuOf(l.agents.cmd.Process.Pid)
+	n, err := l.flood(ctx, t.Window, d)
+	if err != nil {
+		return err
+	}
+	millions := float64(n) / 1e6
+	controller := (ownCPU() - ours).Seconds() / millions
+	t.rates = append(t.rates, float64(n)/time.Since(began).Seconds())
+	t.cpusController = append(t.cpusController, controller)
+	t.cpus = append(t.cpus, controller+(cpuOf(l.agents.cmd.Process.Pid)-theirs).Seconds()/millions)
+	return nil
+}
