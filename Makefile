@@ -32,8 +32,8 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 	done
 
 .PHONY: bench
-bench: ## The benchmarks, six times each, for benchstat
-	go test -run '^$$' -bench . -count 6 ./...
+bench: ## Every transport beside a bare loop, as tables
+	go run ./cmd/miglink bench
 
 .PHONY: demo
 demo: ## A controller and agents as processes, every link cut once

@@ -39,9 +39,13 @@ func TestRun(t *testing.T) {
 	r, err := bench.Run(t.Context(), o)
 	require.NoError(t, err)
 	require.Equal(t, o.Steps(), steps)
-	var tables, lines strings.Builder
+	var tables, page, lines strings.Builder
 	r.WriteTables(&tables)
 	require.Regexp(t, `ws +│ memory +│ .*s +│ .*s +│ .*s +│ .*s +│ +[0-9.]+ │`, tables.String())
+	require.NoError(t, r.WritePage(&page))
+	require.Equal(t, 4, strings.Count(page.String(), "<svg"))
+	require.NotContains(t, page.String(), "NaN")
+	require.NotContains(t, page.String(), "ZgotmplZ")
 	r.WriteBenchmarks(&lines)
 	require.Regexp(t, `(?m)^BenchmarkRoundTrip/ws/bare-\d+\t\d+\t[0-9.e+]+ p50-ns\t`, lines.String())
 	const transports, ledgers = 5, 2

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -20,6 +21,7 @@ type benchCmd struct {
 	Window     int           `default:"64" help:"Commands under way to each of them."`
 	Fleet      int           `default:"1000" help:"VMs that are idle, or dial at once."`
 	Output     string        `enum:"table,json,benchstat" default:"table" help:"table, json or benchstat."`
+	HTML       string        `name:"html" help:"Write a page with charts, too." placeholder:"FILE"`
 }
 
 func (c *benchCmd) Run(ctx context.Context) error {
@@ -42,6 +44,11 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.HTML != "" {
+		if err := c.page(report); err != nil {
+			return err
+		}
+	}
 	switch c.Output {
 	case "json":
 		return printJSON(report)
@@ -51,6 +58,14 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		report.WriteTables(os.Stdout)
 	}
 	return nil
+}
+
+func (c *benchCmd) page(r bench.Report) error {
+	f, err := os.Create(c.HTML)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return errors.Join(r.WritePage(f), f.Close())
 }
 
 // benchAgentsCmd is the other process of bench.

@@ -209,6 +209,8 @@ func TestBadInput(t *testing.T) {
 		"demo, bad redis":        {[]string{"demo", "--redis", "x"}, 2, "redis://host:6379"},
 		"dead redis":             {[]string{"controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--redis", "redis://127.0.0.1:1"}, 3, "connection refused"},
 		"bad pubsub":             {[]string{"agent", "--vm", "x", "--transport", "gcppubsub", "--broker", "x"}, 2, "gcppubsub://PROJECT"},
+		"bench of nothing":       {[]string{"bench", "--transports", "pigeon"}, 2, "no transport"},
+		"bench without a server": {[]string{"bench", "--transports", "redis"}, 2, "URL of a server"},
 		"negative keepalive":     {[]string{"controller", "--data", t.TempDir(), "--keepalive=-1s"}, 2, "--keepalive is negative"},
 		"dead rabbitmq":          {[]string{"controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--amqp", "amqp://127.0.0.1:1"}, 3, "connection refused"},
 		"bad broker":             {[]string{"agent", "--vm", "x", "--transport", "nats", "--broker", "x"}, 2, "nats://host:4222"},

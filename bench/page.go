@@ -1,0 +1,135 @@
+package bench
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"time"
+)
+
+//go:embed page.html
+var pageSource string
+
+var page = template.Must(template.New("page").Parse(pageSource))
+
+// WritePage writes the results as a page with charts that needs nothing else.
+func (r Report) WritePage(w io.Writer) error {
+	var charts []chart
+	if len(r.RoundTrip) > 0 {
+		charts = append(charts, r.latencies())
+	}
+	if len(r.Throughput) > 0 {
+		var bars []bar
+		for _, m := range r.Throughput {
+			bars = append(bars, bar{m.Contender, m.PerSecond, fmt.Sprintf("%.0f", m.PerSecond)})
+		}
+		charts = append(charts, barChart("Throughput", fmt.Sprintf("Commands a second to %d VMs, %d under way to each, until the final ack.",
+			r.Throughput[0].VMs, r.Throughput[0].Window), bars))
+	}
+	if len(r.Idle) > 0 {
+		var bars []bar
+		for _, m := range r.Idle {
+			bars = append(bars, bar{Contender{m.Transport, "memory"}, m.Bytes, fmt.Sprintf("%.1f KiB, %.0f goroutines", m.Bytes/1024, m.Goroutines)})
+		}
+		charts = append(charts, barChart("An idle VM", "Memory of the controller for a connected VM on whose link nothing happens.", bars))
+	}
+	if len(r.Storm) > 0 {
+		var bars []bar
+		for _, m := range r.Storm {
+			bars = append(bars, bar{m.Contender, float64(m.Took), short(m.Took)})
+		}
+		charts = append(charts, barChart("Storm", fmt.Sprintf("%d VMs dial at once: the time until each has had the command that waited for it, and its final ack is in.", r.Storm[0].VMs), bars))
+	}
+	return page.Execute(w, struct {
+		Report
+		Charts []chart
+	}{r, charts})
+}
+
+// chart is rows from left to right, in the units of the page's drawing.
+type chart struct {
+	Title, Says string
+	Height      int
+	Ticks       []tickMark
+	Rows        []chartRow
+}
+
+type tickMark struct {
+	X    float64
+	Text string
+}
+
+type chartRow struct {
+	Name, Class, Value string
+	Y                  int
+	End                float64
+	Bar                float64
+	Line               []float64
+}
+
+const (
+	left, right = 140.0, 720.0
+	rowHeight   = 24
+)
+
+type bar struct {
+	c     Contender
+	size  float64
+	value string
+}
+
+func barChart(title, says string, bars []bar) chart {
+	c := chart{Title: title, Says: says, Height: rowHeight * (len(bars) + 1)}
+	largest := 0.0
+	for _, b := range bars {
+		largest = max(largest, b.size)
+	}
+	for i, b := range bars {
+		width := 0.0
+		if largest > 0 {
+			width = max(b.size, 0) / largest * (right - left)
+		}
+		c.Rows = append(c.Rows, chartRow{
+			Name: b.c.Name(), Class: b.c.class(), Value: b.value, Y: rowHeight*i + rowHeight/2, Bar: width, End: left + width,
+		})
+	}
+	return c
+}
+
+// latencies is on a logarithmic scale: the last percentiles are far out.
+func (r Report) latencies() chart {
+	c := chart{
+		Title:  "Send to final ack",
+		Says:   "One command at a time: the median, and the 90th, 99th and 99.9th percentile, on a logarithmic scale.",
+		Height: rowHeight * (len(r.RoundTrip) + 1),
+	}
+	low, high := time.Duration(math.MaxInt64), time.Duration(1)
+	for _, m := range r.RoundTrip {
+		low, high = min(low, m.P50), max(high, m.P999)
+	}
+	from := math.Floor(math.Log10(max(float64(low), 1)))
+	to := max(math.Ceil(math.Log10(float64(high))), from+1)
+	x := func(d time.Duration) float64 {
+		return left + (math.Log10(max(float64(d), 1))-from)/(to-from)*(right-left)
+	}
+	for power := from; power <= to; power++ {
+		d := time.Duration(math.Pow(10, power))
+		c.Ticks = append(c.Ticks, tickMark{x(d), d.String()})
+	}
+	for i, m := range r.RoundTrip {
+		c.Rows = append(c.Rows, chartRow{
+			Name: m.Name(), Class: m.class(), Value: short(m.P50) + ", 99%: " + short(m.P99),
+			Y: rowHeight*i + rowHeight/2, Line: []float64{x(m.P50), x(m.P90), x(m.P99), x(m.P999)}, End: x(m.P999),
+		})
+	}
+	return c
+}
+
+func (c Contender) class() string {
+	if c.Ledger == "" {
+		return "bare"
+	}
+	return "ours"
+}
