@@ -16,7 +16,7 @@ func (c *Controller) heard(edited *ledger.Edited) {
 	if edited.Changed {
 		c.tell(e)
 	} else {
-		c.waiters.wake(e.Command.ID) // the change may have been that of an Update that failed, and was stored
+		c.waiters.wake(e) // the change may have been that of an Update that failed, and was stored
 	}
 }
 
@@ -31,7 +31,7 @@ func (c *Controller) tell(e *ledger.Entry) {
 	if c.watch.wanted() {
 		c.notice(e)
 	}
-	c.waiters.wake(e.Command.ID)
+	c.waiters.wake(e)
 }
 
 // notice publishes a copy of the entry without parameters, which may be secret.
