@@ -36,6 +36,9 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, e
 }
 
 func (l *link) greet(ctx context.Context, hello transport.Hello) (*Welcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // and no hello is said, which might end the VM's other link
+	}
 	unwatch := context.AfterFunc(ctx, func() { l.pipe.Close() })
 	err := l.send(&Frame{Hello: &Hello{Version: Version, Hello: hello}})
 	var f *Frame

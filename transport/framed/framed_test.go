@@ -588,3 +588,18 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		c.Close()
 	})
 }
+
+// A dial that was given up before it began says nothing.
+func TestDialGivenUp(t *testing.T) {
+	t.Parallel()
+	agent, _ := newMemoryPipe(4)
+	agent.onSend = func(*framed.Frame) int {
+		t.Error("a frame was sent")
+		return 0
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := framed.Dial(ctx, agent, transport.Hello{VM: "vm-1"})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, agent.write(nil), errEnded)
+}
