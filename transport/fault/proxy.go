@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -169,26 +170,58 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 }
 
+// chunk is some bytes on their way.
+type chunk struct {
+	bytes   []byte
+	arrived time.Time
+}
+
+// onTheWay is how many chunks a slow network holds in one direction: the next sets out before one has come.
+const onTheWay = 64
+
 // copy passes bytes on until either end closes; the end of one direction ends the other.
 func (p *Proxy) copy(c *conn, d Direction, dst, src net.Conn) {
-	defer c.end(false)
+	chunks := make(chan chunk, onTheWay)
+	var reading sync.WaitGroup
+	var failed error
+	reading.Go(func() {
+		defer close(chunks)
+		failed = c.read(src, chunks)
+	})
+	for b := range chunks {
+		if !p.pass(c, d, dst, b) {
+			c.end(false)
+			break
+		}
+	}
+	reading.Wait()
+	c.end(failed != nil)
+}
+
+// read returns nil at the end of src.
+func (c *conn) read(src net.Conn, chunks chan<- chunk) error {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := src.Read(buf)
-		if n > 0 && !p.pass(c, d, dst, buf[:n]) {
-			return
+		if n > 0 {
+			select {
+			case chunks <- chunk{bytes.Clone(buf[:n]), time.Now()}:
+			case <-c.done:
+				return nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				c.end(true)
-			}
-			return
+			return err
 		}
 	}
 }
 
 // pass delivers a chunk as the controls want it, and says whether the connection goes on.
-func (p *Proxy) pass(c *conn, d Direction, dst net.Conn, b []byte) bool {
+func (p *Proxy) pass(c *conn, d Direction, dst net.Conn, ch chunk) bool {
+	b := ch.bytes
 	p.mu.Lock()
 	if p.blackHole {
 		for p.blackHole && !p.closed && !c.ended() {
@@ -198,7 +231,7 @@ func (p *Proxy) pass(c *conn, d Direction, dst net.Conn, b []byte) bool {
 		c.end(true)
 		return false
 	}
-	wait := p.latency
+	wait := time.Until(ch.arrived.Add(p.latency))
 	if p.jitter > 0 {
 		wait += time.Duration(p.rng.Int64N(int64(p.jitter)))
 	}
