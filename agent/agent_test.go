@@ -544,3 +544,45 @@ func TestMisuse(t *testing.T) {
 	require.ErrorContains(t, a.Run(t.Context()), "journal: mkdir /dev/null")
 	require.PanicsWithValue(t, "agent: Handle after Run", func() { a.HandleRaw("other", do, agent.Policy{}) })
 }
+
+// farAway is a link whose controller hears after half, and answers after all of a round trip.
+type farAway struct {
+	transport.Link
+	w *world
+}
+
+const roundTrip = 40 * time.Millisecond
+
+func (f farAway) Ack(ctx context.Context, acks ...ack.Ack) error {
+	for _, a := range acks {
+		f.w.did("%s", a.Stage)
+	}
+	f.w.did("|")
+	time.Sleep(roundTrip / 2)
+	err := f.Link.Ack(ctx, acks...)
+	time.Sleep(roundTrip / 2)
+	return err
+}
+
+// What a command has come to is not held up by having said that it was accepted, however far the controller.
+func TestShortCommandsTakeOneAck(t *testing.T) {
+	inWorld(t, func(w *world) {
+		far := dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := w.Dial(ctx, h)
+			return farAway{l, w}, err
+		})
+		a, err := agent.New(far, agent.Options{VM: "vm-1"})
+		require.NoError(w, err)
+		agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) {
+			time.Sleep(time.Millisecond)
+			return nil, nil
+		}, agent.Policy{})
+		stop := run(w.T, a)
+		time.Sleep(time.Second) // it is linked
+		w.settled(w.send(key("a", ""), command.Options{}), ack.Succeeded, "")
+		time.Sleep(roundTrip/2 - time.Millisecond/2) // the next comes right before the answer
+		w.settled(w.send(key("b", ""), command.Options{}), ack.Succeeded, "")
+		require.NoError(w, stop())
+		require.Equal(w, "succeeded | succeeded |", w.sofar())
+	})
+}

@@ -105,9 +105,10 @@ func (o *outbox) sent(again []*letter) {
 		back = append(back, id)
 	}
 	o.order = append(back, o.order...)
-	if len(o.order) > 0 {
+	if len(back) > 0 {
 		o.signal(true)
-	} else if o.empty != nil {
+	}
+	if len(o.order) == 0 && o.empty != nil {
 		close(o.empty)
 		o.empty = nil
 	}
@@ -153,6 +154,9 @@ func (a *Agent) sendAcks(ctx context.Context, link transport.Link) error {
 		case <-a.out.now:
 		case <-lingering.C:
 		}
+		// What comes meanwhile lingers anew, or the mere beginning of a command would be sent when this
+		// returns, and its end would have to wait for that.
+		lingering.Stop()
 		if err := a.sendBatch(ctx, link, a.out.take(ackBatch)); err != nil {
 			return err
 		}
