@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/fault"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/nats"
@@ -41,6 +44,7 @@ var registry = transport.Registry{
 type agents struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser // its end is theirs
+	slow   *fault.Proxy   // between; nil: nothing is
 	closed atomic.Bool
 	ended  chan struct{}
 }
@@ -50,7 +54,18 @@ const readyTime = 30 * time.Second
 
 // startAgents starts n of a kind, which dial what is at once they are released. If they end by themselves,
 // the run does.
-func (o *Options) startAgents(kind string, at place, n int) (*agents, error) {
+func (o *Options) startAgents(kind string, at place, n int) (_ *agents, err error) {
+	a := &agents{ended: make(chan struct{})}
+	defer func() {
+		if err != nil && a.slow != nil {
+			a.slow.Close()
+		}
+	}()
+	if o.Delay > 0 || o.Jitter > 0 {
+		if err := a.slowDown(&at, o.Delay, o.Jitter); err != nil {
+			return nil, err
+		}
+	}
 	args := append(append([]string(nil), o.Program[1:]...), kind, at.url, at.prefix, strconv.Itoa(n))
 	cmd := exec.Command(o.Program[0], args...) //nolint:noctx // ended by close
 	var says bytes.Buffer
@@ -66,14 +81,14 @@ func (o *Options) startAgents(kind string, at place, n int) (*agents, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	a := &agents{cmd: cmd, stdin: stdin, ended: make(chan struct{})}
+	a.cmd, a.stdin = cmd, stdin
 	ready := make(chan error, 1)
 	go func() {
 		_, err := bufio.NewReader(stdout).ReadString('\n')
 		ready <- err
-		_ = cmd.Wait() // what it has said tells more
+		_ = cmd.Wait() // its state says how it ended
 		if !a.closed.Load() {
-			o.fail(fmt.Errorf("the agents have ended: %s", strings.TrimSpace(says.String())))
+			o.fail(fmt.Errorf("the agents have ended, %s: %s", cmd.ProcessState, strings.TrimSpace(says.String())))
 		}
 		close(a.ended)
 	}()
@@ -100,6 +115,27 @@ func (a *agents) close() {
 	a.stdin.Close()
 	_ = a.cmd.Process.Kill() // it may have ended
 	<-a.ended
+	if a.slow != nil {
+		a.slow.Close()
+	}
+}
+
+// slowDown puts a slow network in front of a place.
+func (a *agents) slowDown(at *place, delay, jitter time.Duration) error {
+	u, err := url.Parse(at.url)
+	if err != nil {
+		return errors.New("a broker's URL is none") // it may hold a password
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"redis": "6379", "amqp": "5672"}[u.Scheme])
+	}
+	if a.slow, err = fault.NewProxy(u.Host, 1); err != nil {
+		return err
+	}
+	a.slow.Latency(delay, jitter)
+	u.Host = a.slow.Addr()
+	at.url = u.String()
+	return nil
 }
 
 // RunAgents is the process of agents that Options.Program starts, with the four arguments that are added

@@ -29,6 +29,10 @@ type Options struct {
 	Window int           // commands under way to each of them; default: 64
 	Fleet  int           // VMs that are idle, or dial at once; default: 1000
 
+	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
+	// Jitter more.
+	Delay, Jitter time.Duration
+
 	// Each is called after each of Steps, by one goroutine.
 	Each func()
 
@@ -49,13 +53,15 @@ func Transports() []string {
 
 // Report is the results of a run, each kind in the order of its contenders. Times are in nanoseconds.
 type Report struct {
-	Time       time.Time    `json:"time"`
-	Go         string       `json:"go"`
-	CPUs       int          `json:"cpus"`
-	RoundTrip  []RoundTrip  `json:"round_trip,omitempty"`
-	Throughput []Throughput `json:"throughput,omitempty"`
-	Idle       []Idle       `json:"idle,omitempty"`
-	Storm      []Storm      `json:"storm,omitempty"`
+	Time       time.Time     `json:"time"`
+	Go         string        `json:"go"`
+	CPUs       int           `json:"cpus"`
+	Delay      time.Duration `json:"delay,omitempty"`
+	Jitter     time.Duration `json:"jitter,omitempty"`
+	RoundTrip  []RoundTrip   `json:"round_trip,omitempty"`
+	Throughput []Throughput  `json:"throughput,omitempty"`
+	Idle       []Idle        `json:"idle,omitempty"`
+	Storm      []Storm       `json:"storm,omitempty"`
 }
 
 // Contender is what was measured.
@@ -119,6 +125,9 @@ func (o *Options) Check() error {
 	if o.Turn < 0 {
 		return errors.New("bench: a turn takes some time")
 	}
+	if o.Delay < 0 || o.Jitter < 0 {
+		return errors.New("bench: a delay is not negative")
+	}
 	if o.Each == nil {
 		o.Each = func() {}
 	}
@@ -127,7 +136,7 @@ func (o *Options) Check() error {
 
 // Run measures, and returns what it has so far where ctx ends or something fails.
 func Run(ctx context.Context, o Options) (Report, error) {
-	r := Report{Time: time.Now(), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0)}
+	r := Report{Time: time.Now(), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0), Delay: o.Delay, Jitter: o.Jitter}
 	if err := o.Check(); err != nil {
 		return r, err
 	}

@@ -66,6 +66,20 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A slow network is slow for all.
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	const delay = 5 * time.Millisecond
+	r, err := bench.Run(t.Context(), bench.Options{
+		Program: []string{os.Args[0], asAgents}, Measures: []string{"roundtrip"}, Ledgers: []string{"memory"},
+		Rounds: 1, Turn: time.Millisecond, Delay: delay,
+	})
+	require.NoError(t, err)
+	for _, m := range r.RoundTrip {
+		require.GreaterOrEqual(t, m.P50, 2*delay, m.Name())
+	}
+}
+
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	program := []string{os.Args[0], asAgents}
@@ -77,6 +91,7 @@ func TestBadOptions(t *testing.T) {
 		"URL of a server": {Program: program, Transports: []string{"redis"}},
 		"at least 1":      {Program: program, VMs: -1},
 		"at most 1024":    {Program: program, Window: 2000},
+		"not negative":    {Program: program, Delay: -1},
 		"takes some time": {Program: program, Turn: -1},
 	} {
 		_, err := bench.Run(t.Context(), o)

@@ -11,6 +11,9 @@ import (
 
 // WriteTables writes a table for each measure.
 func (r Report) WriteTables(w io.Writer) {
+	if r.Delay > 0 || r.Jitter > 0 {
+		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, each way.\n", r.Delay, r.Jitter)
+	}
 	if len(r.RoundTrip) > 0 {
 		t := newTable(w, "Send to final ack", "", "p50", "p90", "p99", "p99.9", "p50 / bare")
 		for _, m := range r.RoundTrip {

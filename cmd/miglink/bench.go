@@ -20,6 +20,8 @@ type benchCmd struct {
 	VMs        int           `name:"vms" default:"100" help:"VMs that commands go to, for throughput."`
 	Window     int           `default:"64" help:"Commands under way to each of them."`
 	Fleet      int           `default:"1000" help:"VMs that are idle, or dial at once."`
+	Delay      time.Duration `help:"Delay all that passes, each way." placeholder:"DURATION"`
+	Jitter     time.Duration `help:"And by up to so much more." placeholder:"DURATION"`
 	Output     string        `enum:"table,json,benchstat" default:"table" help:"table, json or benchstat."`
 	HTML       string        `name:"html" help:"Write a page with charts, too." placeholder:"FILE"`
 }
@@ -32,40 +34,37 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-agents"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Fleet: c.Fleet,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
 	}
+	var page *os.File
+	if c.HTML != "" { // better known now than after minutes
+		if page, err = os.Create(c.HTML); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		defer page.Close()
+	}
 	bar := newBar("turns", o.Steps())
 	o.Each = bar.done
-	report, err := bench.Run(ctx, o)
+	report, failed := bench.Run(ctx, o) // what it has is worth printing also where it failed
 	bar.stop()
-	if err != nil {
-		return err
-	}
-	if c.HTML != "" {
-		if err := c.page(report); err != nil {
-			return err
-		}
+	if page != nil {
+		err = errors.Join(report.WritePage(page), page.Close())
 	}
 	switch c.Output {
 	case "json":
-		return printJSON(report)
+		err = errors.Join(err, printJSON(report))
 	case "benchstat":
 		report.WriteBenchmarks(os.Stdout)
 	default:
 		report.WriteTables(os.Stdout)
 	}
-	return nil
-}
-
-func (c *benchCmd) page(r bench.Report) error {
-	f, err := os.Create(c.HTML)
-	if err != nil {
-		return &exitError{exitUsage, err}
+	if failed != nil {
+		return failed
 	}
-	return errors.Join(r.WritePage(f), f.Close())
+	return err
 }
 
 // benchAgentsCmd is the other process of bench.

@@ -210,6 +210,7 @@ func TestBadInput(t *testing.T) {
 		"dead redis":             {[]string{"controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--redis", "redis://127.0.0.1:1"}, 3, "connection refused"},
 		"bad pubsub":             {[]string{"agent", "--vm", "x", "--transport", "gcppubsub", "--broker", "x"}, 2, "gcppubsub://PROJECT"},
 		"bench of nothing":       {[]string{"bench", "--transports", "pigeon"}, 2, "no transport"},
+		"bench onto nothing":     {[]string{"bench", "--html", "/does/not/exist"}, 2, "/does/not/exist"},
 		"bench without a server": {[]string{"bench", "--transports", "redis"}, 2, "URL of a server"},
 		"negative keepalive":     {[]string{"controller", "--data", t.TempDir(), "--keepalive=-1s"}, 2, "--keepalive is negative"},
 		"dead rabbitmq":          {[]string{"controller", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--amqp", "amqp://127.0.0.1:1"}, 3, "connection refused"},
