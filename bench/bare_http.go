@@ -65,6 +65,7 @@ func bareHTTP(ctx context.Context, o *Options, kind string, n int, get func(w ht
 		vms[0].commands <- probe
 		return pipes[0].ack()
 	}
+	l.offer = offerPipes(pipes)
 	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
 		return floodPipes(ctx, pipes, window, d)
 	}

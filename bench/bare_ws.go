@@ -55,6 +55,7 @@ func bareWebSocket(ctx context.Context, o *Options, n int) (*loop, error) {
 		}
 		return pipes[0].ack()
 	}
+	l.offer = offerPipes(pipes)
 	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
 		return floodPipes(ctx, pipes, window, d)
 	}

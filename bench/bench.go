@@ -25,8 +25,9 @@ type Options struct {
 
 	Rounds int           // in which contenders take turns; default: 10
 	Turn   time.Duration // of one contender in one round; default: 200 ms
-	VMs    int           // of throughput; default: 100
+	VMs    int           // of load and throughput; default: 100
 	Window int           // commands under way to each of them; default: 64
+	Rate   int           // commands a second, for load; default: 1000
 	Fleet  int           // VMs that are idle, or dial at once; default: 1000
 
 	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
@@ -40,7 +41,7 @@ type Options struct {
 }
 
 // Measures are what can be measured, in the order in which it is: idle VMs while little has happened.
-func Measures() []string { return []string{"idle", "roundtrip", "throughput", "storm"} }
+func Measures() []string { return []string{"idle", "roundtrip", "load", "throughput", "storm"} }
 
 // Transports are those that can be measured.
 func Transports() []string {
@@ -59,6 +60,7 @@ type Report struct {
 	Delay      time.Duration `json:"delay,omitempty"`
 	Jitter     time.Duration `json:"jitter,omitempty"`
 	RoundTrip  []RoundTrip   `json:"round_trip,omitempty"`
+	Load       []Load        `json:"load,omitempty"`
 	Throughput []Throughput  `json:"throughput,omitempty"`
 	Idle       []Idle        `json:"idle,omitempty"`
 	Storm      []Storm       `json:"storm,omitempty"`
@@ -108,12 +110,12 @@ func (o *Options) Check() error {
 	if slices.Contains(o.Transports, "redis") && o.Redis == "" || slices.Contains(o.Transports, "rabbitmq") && o.AMQP == "" {
 		return errors.New("bench: redis and rabbitmq need the URL of a server")
 	}
-	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Fleet, new(1000)}} {
+	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Rate, new(1000)}, {&o.Fleet, new(1000)}} {
 		if *d.value == 0 {
 			*d.value = *d.is
 		}
 		if *d.value < 1 {
-			return errors.New("bench: rounds, VMs, windows and fleets are at least 1")
+			return errors.New("bench: rounds, VMs, windows, rates and fleets are at least 1")
 		}
 	}
 	if o.Window > maxWindow {
@@ -150,6 +152,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		switch m {
 		case "roundtrip":
 			r.RoundTrip, err = o.roundTrips(ctx)
+		case "load":
+			r.Load, err = o.loads(ctx)
 		case "throughput":
 			r.Throughput, err = o.throughputs(ctx)
 		case "idle":
@@ -197,7 +201,7 @@ func (o *Options) Steps() int {
 			n += len(o.Transports)
 		case "roundtrip":
 			n += o.Rounds * len(o.contenders(always))
-		case "throughput":
+		case "load", "throughput":
 			n += o.floodRounds() * len(o.contenders(floods))
 		case "storm":
 			n += len(o.contenders(storms))

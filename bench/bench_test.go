@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 	r.WriteTables(&tables)
 	require.Regexp(t, `ws +│ memory +│ .*s +│ .*s +│ .*s +│ .*s +│ +[0-9.]+ │`, tables.String())
 	require.NoError(t, r.WritePage(&page))
-	require.Equal(t, 4, strings.Count(page.String(), "<svg"))
+	require.Equal(t, len(bench.Measures()), strings.Count(page.String(), "<svg"))
 	require.NotContains(t, page.String(), "NaN")
 	require.NotContains(t, page.String(), "ZgotmplZ")
 	r.WriteBenchmarks(&lines)
@@ -57,6 +57,11 @@ func TestRun(t *testing.T) {
 		require.Positive(t, m.P50, m.Name())
 		require.LessOrEqual(t, m.P50, m.P999, m.Name())
 		require.Equal(t, m.Ledger != "", m.ToBare > 0, m.Name())
+	}
+	require.Len(t, r.Load, transports*ledgers+3)
+	for _, m := range r.Load {
+		require.Positive(t, m.Count, m.Name())
+		require.Positive(t, m.P50, m.Name())
 	}
 	for _, m := range r.Throughput {
 		require.Positive(t, m.PerSecond, m.Name())

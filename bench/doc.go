@@ -1,5 +1,5 @@
 // Package bench measures what a deployment chooses a transport by: the time of a command and its final
-// ack, how many go through at what cost, what an idle VM costs, and how long it takes until many VMs that
+// ack, alone and at a steady rate, how many go through at what cost, what an idle VM costs, and how long it takes until many VMs that
 // dial at once have what waited for them, over loopback or a network that is slow on purpose. Beside each of ours there is a bare loop, the least that could do
 // the same and promises nothing; the two take turns, so that their ratio holds on a noisy machine.
 //

@@ -13,6 +13,7 @@ import (
 type loop struct {
 	roundTrip func(ctx context.Context) error // one command to the first VM, and its final ack
 	flood     flood                           // nil: not for this one
+	offer     offer                           // likewise
 	storm     time.Duration                   // of a bare loop: until each VM had a command and acknowledged it
 	agents    *agents
 	clean     cleanup
@@ -56,6 +57,7 @@ func (o *Options) openOurs(ctx context.Context, name, store string, n int) (_ *l
 	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
 		return floodAll(ctx, n*window, d, func(ctx context.Context, i int) error { return roundTrip(ctx, c, i%n) })
 	}
+	l.offer = offerEach(func(ctx context.Context, i int) error { return roundTrip(ctx, c, i%n) })
 	return l, nil
 }
 

@@ -18,7 +18,18 @@ var page = template.Must(template.New("page").Parse(pageSource))
 func (r Report) WritePage(w io.Writer) error {
 	var charts []chart
 	if len(r.RoundTrip) > 0 {
-		charts = append(charts, r.latencies())
+		var rows []latencyRow
+		for _, m := range r.RoundTrip {
+			rows = append(rows, latencyRow{m.Contender, m.Latency})
+		}
+		charts = append(charts, latencyChart("Send to final ack", "One command at a time: ", rows))
+	}
+	if len(r.Load) > 0 {
+		var rows []latencyRow
+		for _, m := range r.Load {
+			rows = append(rows, latencyRow{m.Contender, m.Latency})
+		}
+		charts = append(charts, latencyChart("Under load", fmt.Sprintf("%d commands a second to %d VMs, from when each was due: ", r.Load[0].Rate, r.Load[0].VMs), rows))
 	}
 	if len(r.Throughput) > 0 {
 		var bars []bar
@@ -98,15 +109,20 @@ func barChart(title, says string, bars []bar) chart {
 	return c
 }
 
-// latencies is on a logarithmic scale: the last percentiles are far out.
-func (r Report) latencies() chart {
+type latencyRow struct {
+	Contender
+	Latency
+}
+
+// latencyChart is on a logarithmic scale: the last percentiles are far out.
+func latencyChart(title, says string, rows []latencyRow) chart {
 	c := chart{
-		Title:  "Send to final ack",
-		Says:   "One command at a time: the median, and the 90th, 99th and 99.9th percentile, on a logarithmic scale.",
-		Height: rowHeight * (len(r.RoundTrip) + 1),
+		Title:  title,
+		Says:   says + "the median, and the 90th, 99th and 99.9th percentile, on a logarithmic scale.",
+		Height: rowHeight * (len(rows) + 1),
 	}
 	low, high := time.Duration(math.MaxInt64), time.Duration(1)
-	for _, m := range r.RoundTrip {
+	for _, m := range rows {
 		low, high = min(low, m.P50), max(high, m.P999)
 	}
 	from := math.Floor(math.Log10(max(float64(low), 1)))
@@ -118,7 +134,7 @@ func (r Report) latencies() chart {
 		d := time.Duration(math.Pow(10, power))
 		c.Ticks = append(c.Ticks, tickMark{x(d), d.String()})
 	}
-	for i, m := range r.RoundTrip {
+	for i, m := range rows {
 		c.Rows = append(c.Rows, chartRow{
 			Name: m.Name(), Class: m.class(), Value: short(m.P50) + ", 99%: " + short(m.P99),
 			Y: rowHeight*i + rowHeight/2, Line: []float64{x(m.P50), x(m.P90), x(m.P99), x(m.P999)}, End: x(m.P999),

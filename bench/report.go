@@ -21,6 +21,13 @@ func (r Report) WriteTables(w io.Writer) {
 		}
 		t.Render()
 	}
+	if len(r.Load) > 0 {
+		t := newTable(w, fmt.Sprintf("%d commands/s to %d VMs", r.Load[0].Rate, r.Load[0].VMs), "", "p50", "p90", "p99", "p99.9")
+		for _, m := range r.Load {
+			t.AppendRow(table.Row{m.Transport, m.kind(), short(m.P50), short(m.P90), short(m.P99), short(m.P999)})
+		}
+		t.Render()
+	}
 	if len(r.Throughput) > 0 {
 		t := newTable(w, fmt.Sprintf("%d VMs, %d under way to each", r.Throughput[0].VMs, r.Throughput[0].Window), "",
 			"commands/s", "/ bare", "CPU s per million", "the controller's", "CPU / bare")
@@ -55,8 +62,14 @@ func (r Report) WriteBenchmarks(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	ns := func(d time.Duration) float64 { return float64(d.Nanoseconds()) }
+	latency := func(c Contender, measure string, l Latency) {
+		line(c, measure, l.Count, ns(l.P50), "p50-ns", ns(l.P90), "p90-ns", ns(l.P99), "p99-ns", ns(l.P999), "p999-ns")
+	}
 	for _, m := range r.RoundTrip {
-		line(m.Contender, "RoundTrip", m.Count, ns(m.P50), "p50-ns", ns(m.P90), "p90-ns", ns(m.P99), "p99-ns", ns(m.P999), "p999-ns")
+		latency(m.Contender, "RoundTrip", m.Latency)
+	}
+	for _, m := range r.Load {
+		latency(m.Contender, "Load", m.Latency)
 	}
 	for _, m := range r.Throughput {
 		line(m.Contender, "Throughput", 1, m.PerSecond, "commands/s", m.CPUSeconds, "cpu-s/million")

@@ -11,12 +11,22 @@ import (
 // RoundTrip is the time from Send to the final ack, one command at a time.
 type RoundTrip struct {
 	Contender
-	Count  int64         `json:"count"`
-	P50    time.Duration `json:"p50"`
-	P90    time.Duration `json:"p90"`
-	P99    time.Duration `json:"p99"`
-	P999   time.Duration `json:"p999"`
-	ToBare float64       `json:"to_bare,omitempty"` // P50 by that of the bare loop: the median of the rounds' ratios
+	Latency
+	ToBare float64 `json:"to_bare,omitempty"` // P50 by that of the bare loop: the median of the rounds' ratios
+}
+
+// Latency is a distribution.
+type Latency struct {
+	Count int64         `json:"count"`
+	P50   time.Duration `json:"p50"`
+	P90   time.Duration `json:"p90"`
+	P99   time.Duration `json:"p99"`
+	P999  time.Duration `json:"p999"`
+}
+
+func latencyOf(h *hdrhistogram.Histogram) Latency {
+	at := func(q float64) time.Duration { return time.Duration(h.ValueAtQuantile(q)) }
+	return Latency{Count: h.TotalCount(), P50: at(50), P90: at(90), P99: at(99), P999: at(99.9)}
 }
 
 const (
@@ -65,8 +75,7 @@ func (o *Options) roundTrips(ctx context.Context) ([]RoundTrip, error) {
 	results := make([]RoundTrip, 0, len(runners))
 	bare := map[string]*runner{}
 	for _, r := range runners {
-		at := func(q float64) time.Duration { return time.Duration(r.all.ValueAtQuantile(q)) }
-		result := RoundTrip{Contender: r.Contender, Count: r.all.TotalCount(), P50: at(50), P90: at(90), P99: at(99), P999: at(99.9)}
+		result := RoundTrip{Contender: r.Contender, Latency: latencyOf(r.all)}
 		if r.Ledger == "" {
 			bare[r.Transport] = r
 		} else if b := bare[r.Transport]; b != nil {

@@ -34,32 +34,13 @@ const floodTurn = 5
 func (o *Options) floodRounds() int { return max(o.Rounds/3, 1) }
 
 func (o *Options) throughputs(ctx context.Context) ([]Throughput, error) {
-	var loops []*loop
-	defer func() {
-		for _, l := range loops {
-			l.close()
-		}
-	}()
-	contenders := o.contenders(floods)
-	results := make([]Throughput, 0, len(contenders))
-	for _, c := range contenders {
-		l, err := o.open(ctx, c, o.VMs)
-		if err != nil {
-			return nil, err
-		}
-		loops = append(loops, l)
-		results = append(results, Throughput{Contender: c, VMs: o.VMs, Window: o.Window})
-		if _, err := l.flood(ctx, o.Window, o.Turn); err != nil { // warm up
-			return nil, err
-		}
-	}
-	for range o.floodRounds() {
-		for i, l := range loops {
-			if err := results[i].turn(ctx, l, floodTurn*o.Turn); err != nil {
-				return nil, err
-			}
-			o.Each()
-		}
+	var results []Throughput
+	err := o.inTurns(ctx, o.contenders(floods), o.VMs, o.floodRounds(), func(c Contender, l *loop) (turn func() error, done func()) {
+		t := Throughput{Contender: c, VMs: o.VMs, Window: o.Window}
+		return func() error { return t.turn(ctx, l, o.Turn) }, func() { results = append(results, t) }
+	})
+	if err != nil {
+		return nil, err
 	}
 	bare := map[string]*Throughput{}
 	for i := range results {
@@ -78,8 +59,13 @@ func (o *Options) throughputs(ctx context.Context) ([]Throughput, error) {
 }
 
 func (t *Throughput) turn(ctx context.Context, l *loop, d time.Duration) error {
+	if len(t.rates) == 0 { // warm up
+		if _, err := l.flood(ctx, t.Window, d); err != nil {
+			return err
+		}
+	}
 	began, ours, theirs := time.Now(), ownCPU(), cpuOf(l.agents.cmd.Process.Pid)
-	n, err := l.flood(ctx, t.Window, d)
+	n, err := l.flood(ctx, t.Window, floodTurn*d)
 	if err != nil {
 		return err
 	}

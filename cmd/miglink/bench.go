@@ -10,15 +10,16 @@ import (
 )
 
 type benchCmd struct {
-	Measures   []string      `help:"idle, roundtrip, throughput, storm. Default: all." placeholder:"NAME,…"`
+	Measures   []string      `help:"idle, roundtrip, load, throughput, storm. Default: all." placeholder:"NAME,…"`
 	Transports []string      `help:"Transports to measure. Default: those for which there is a broker, or that need none." placeholder:"NAME,…"`
 	Ledgers    []string      `help:"memory, bolt. Default: both." placeholder:"NAME,…"`
 	Redis      string        `help:"Measure redis, too, on this server." placeholder:"redis://HOST:6379"`
 	AMQP       string        `help:"Measure rabbitmq, too, on this broker." placeholder:"amqp://HOST:5672"`
 	Rounds     int           `default:"10" help:"Rounds in which all take turns."`
-	Turn       time.Duration `default:"200ms" help:"Time of a turn; one of throughput takes five."`
-	VMs        int           `name:"vms" default:"100" help:"VMs that commands go to, for throughput."`
+	Turn       time.Duration `default:"200ms" help:"Time of a turn; one of load or throughput takes five."`
+	VMs        int           `name:"vms" default:"100" help:"VMs that commands go to, for load and throughput."`
 	Window     int           `default:"64" help:"Commands under way to each of them."`
+	Rate       int           `default:"1000" help:"Commands that are due in a second, for load."`
 	Fleet      int           `default:"1000" help:"VMs that are idle, or dial at once."`
 	Delay      time.Duration `help:"Delay all that passes, each way." placeholder:"DURATION"`
 	Jitter     time.Duration `help:"And by up to so much more." placeholder:"DURATION"`
@@ -34,7 +35,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-agents"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
