@@ -64,7 +64,7 @@ func (l *Listener) makeLink(ctx context.Context, session string) error {
 		return err
 	}
 	_, err := l.subs.CreateSubscription(ctx, subscription(n, n.topic(), aDay))
-	return err
+	return unless(err, codes.AlreadyExists) // ours, by a try whose answer was lost: the topic is
 }
 
 func (c *client) deleteLink(n name) error {
