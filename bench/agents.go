@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,8 +50,11 @@ type agents struct {
 	ended  chan struct{}
 }
 
-// readyTime is how long they may take to start.
-const readyTime = 30 * time.Second
+// readyTime is how long they may take to start, and endTime to end.
+const (
+	readyTime = 30 * time.Second
+	endTime   = 2 * time.Second
+)
 
 // startAgents starts n of a kind, which dial what is at once they are released. If they end by themselves,
 // the run does.
@@ -70,6 +74,9 @@ func (o *Options) startAgents(kind string, at place, n int) (_ *agents, err erro
 	cmd := exec.Command(o.Program[0], args...) //nolint:noctx // ended by close
 	var says bytes.Buffer
 	cmd.Stderr = &says
+	if o.Profile != "" {
+		cmd.Env = append(os.Environ(), profileEnv+"="+filepath.Join(o.Profile, kind+".pprof"))
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -113,8 +120,12 @@ func (a *agents) release() error {
 func (a *agents) close() {
 	a.closed.Store(true)
 	a.stdin.Close()
-	_ = a.cmd.Process.Kill() // it may have ended
-	<-a.ended
+	select {
+	case <-a.ended:
+	case <-time.After(endTime):
+		_ = a.cmd.Process.Kill() // it may have ended
+		<-a.ended
+	}
 	if a.slow != nil {
 		a.slow.Close()
 	}
@@ -150,6 +161,13 @@ func RunAgents(kind, url, prefix, count string) error {
 		if run, err = realAgent(kind, prefix); err != nil {
 			return err
 		}
+	}
+	if file := os.Getenv(profileEnv); file != "" {
+		stop, err := profile(file)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	if _, err := fmt.Println("ready"); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -33,6 +34,9 @@ type Options struct {
 	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
 	// Jitter more.
 	Delay, Jitter time.Duration
+
+	// Profile is a folder for CPU profiles: controller.pprof, and one for the latest agents of each kind.
+	Profile string
 
 	// Each is called after each of Steps, by one goroutine.
 	Each func()
@@ -144,6 +148,13 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	ctx, o.fail = context.WithCancelCause(ctx)
 	defer o.fail(nil)
+	if o.Profile != "" {
+		stop, err := profile(filepath.Join(o.Profile, "controller.pprof"))
+		if err != nil {
+			return r, err
+		}
+		defer stop()
+	}
 	var err error
 	for _, m := range Measures() {
 		if !slices.Contains(o.Measures, m) {
