@@ -79,12 +79,23 @@ func New(p Params, o Options) (Command, error) {
 	if err != nil {
 		return Command{}, fmt.Errorf("%w: %s: %w", ErrInvalid, p.CommandType(), err)
 	}
-	return NewRaw(p.CommandType(), raw, o)
+	return newCommand(p.CommandType(), raw, o)
 }
 
 // NewRaw makes a command from parameters that are JSON already, for callers that do not know the
 // type at compile time. Parameters of the known types are validated; nil is an empty object.
 func NewRaw(t Type, p Parameters, o Options) (Command, error) {
+	c, err := newCommand(t, p, o)
+	if err != nil {
+		return Command{}, err
+	}
+	if err := validateKnown(c); err != nil {
+		return Command{}, err
+	}
+	return c, nil
+}
+
+func newCommand(t Type, p Parameters, o Options) (Command, error) {
 	if o.TTL < 0 {
 		return Command{}, fmt.Errorf("%w: a TTL of %s is in the past", ErrInvalid, o.TTL)
 	}
@@ -107,9 +118,6 @@ func NewRaw(t Type, p Parameters, o Options) (Command, error) {
 		c.ExpiresAt = c.CreatedAt.Add(o.TTL)
 	}
 	if err := c.Validate(); err != nil {
-		return Command{}, err
-	}
-	if err := validateKnown(c); err != nil {
 		return Command{}, err
 	}
 	return c, nil

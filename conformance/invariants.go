@@ -65,7 +65,7 @@ var order = map[ack.Stage]int{ack.Queued: 0, ack.Delivered: 1, ack.Received: 2, 
 
 // backwards: no stage follows a later one, but that a deferral begins anew, and that the agent's word
 // follows a verdict.
-func backwards(e ledger.Entry) error {
+func backwards(e *ledger.Entry) error {
 	for i := 1; i < len(e.History); i++ {
 		from, to := e.History[i-1], e.History[i]
 		switch {

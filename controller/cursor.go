@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -15,7 +14,10 @@ type position struct {
 }
 
 func (p position) cursor(epoch string) transport.Cursor {
-	return transport.Cursor(fmt.Sprintf("%s.%d.%d", epoch, p.normal, p.urgent))
+	b := append(make([]byte, 0, transport.MaxCursor), epoch...)
+	b = strconv.AppendUint(append(b, '.'), p.normal, 10)
+	b = strconv.AppendUint(append(b, '.'), p.urgent, 10)
+	return transport.Cursor(b)
 }
 
 // parseCursor returns the start for a cursor that is empty, of another ledger, or makes no sense.

@@ -22,10 +22,9 @@ type page struct {
 	l          *link
 	now        time.Time
 	deliveries []transport.Delivery
-	entries    []ledger.Entry // of the deliveries, as they are then
 	bytes      int
-	overdue    []ledger.Entry // to be concluded, not delivered
-	look       time.Time      // when there may be more, if nothing happens before
+	overdue    []*ledger.Entry // to be concluded, not delivered
+	look       time.Time       // when there may be more, if nothing happens before
 }
 
 // next returns what is due now, or when to look again.
@@ -93,7 +92,7 @@ func (p *page) again(ctx context.Context, which ledger.Lane) error {
 		}
 		f.due, f.deferred = p.now.Add(b.c.opts.AckDeadline), false
 		p.look = sooner(p.look, f.due)
-		p.take(&found[0])
+		p.take(found[0])
 	}
 	return nil
 }
@@ -114,8 +113,10 @@ func (p *page) fresh(ctx context.Context, which ledger.Lane) error {
 		if len(entries) == 0 {
 			return nil
 		}
-		for i := range entries {
-			e := &entries[i]
+		if p.deliveries == nil {
+			p.deliveries = make([]transport.Delivery, 0, len(entries))
+		}
+		for _, e := range entries {
 			if e.State.Stage == ack.Deferred && p.now.Before(e.NotBefore) {
 				p.look = sooner(p.look, e.NotBefore) // it keeps its place: nothing overtakes it
 				return nil
@@ -141,22 +142,19 @@ func (p *page) full() bool {
 func (p *page) take(e *ledger.Entry) {
 	c := p.l.c
 	if c.overdue(e, p.now) {
-		p.overdue = append(p.overdue, *e)
+		p.overdue = append(p.overdue, e)
 		return
 	}
 	b := p.l.box
 	at := position{normal: b.lanes[0].high, urgent: b.lanes[1].high}
 	p.bytes += len(e.Command.Parameters)
-	d := transport.Delivery{
+	p.deliveries = append(p.deliveries, transport.Delivery{
 		Cursor:    at.cursor(c.ledger.Epoch()),
 		Attempt:   e.State.Attempt + 1,
 		Started:   e.State.Stage.Running(),
 		AckWithin: command.Duration(c.opts.AckDeadline),
 		Command:   e.Command,
-	}
-	e.Delivered(d.Attempt, p.now)
-	p.deliveries = append(p.deliveries, d)
-	p.entries = append(p.entries, *e)
+	})
 }
 
 // overdue says whether a command that is due for delivery is to be concluded instead.
@@ -195,8 +193,9 @@ func (c *Controller) delivered(vm string, p *page) {
 			return nil
 		}}
 	}
-	c.ledger.Note(vm, edits...)
-	for i := range p.entries {
-		c.tell(&p.entries[i])
+	for _, noted := range c.ledger.Note(vm, edits...) {
+		if noted.Changed {
+			c.tell(noted.Entry)
+		}
 	}
 }

@@ -42,12 +42,13 @@ func (g *gate) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([]l
 	return g.Ledger.Update(ctx, vm, edits...)
 }
 
-func (g *gate) Note(vm string, edits ...ledger.Edit) {
+func (g *gate) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if !g.over {
-		g.Ledger.Note(vm, edits...)
+	if g.over {
+		return make([]ledger.Edited, len(edits))
 	}
+	return g.Ledger.Note(vm, edits...)
 }
 
 func (g *gate) Prune(ctx context.Context, then time.Time, limit int) (int, error) {

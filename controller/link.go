@@ -169,21 +169,28 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 		return err
 	}
 	l.box.touch(l.hello)
-	errs := make(transport.AckErrors, len(acks))
+	var errs transport.AckErrors // nil while there are none
+	refuse := func(i int, err error) {
+		if errs == nil {
+			errs = make(transport.AckErrors, len(acks))
+		}
+		errs[i] = err
+	}
 	edits := make([]ledger.Edit, 0, len(acks))
 	at := make([]int, 0, len(acks)) // of each edit among the acks
 	now := time.Now()
 	fenced := l.fenced()
-	for i, a := range acks {
+	for i := range acks {
+		a := &acks[i]
 		if err := a.Validate(); err != nil {
-			errs[i] = transport.Errorf(transport.CodeInvalid, "%s", err)
+			refuse(i, transport.Errorf(transport.CodeInvalid, "%s", err))
 			continue
 		}
 		if fenced && !a.Stage.Final() {
-			errs[i] = superseded(l.hello.VM)
+			refuse(i, superseded(l.hello.VM))
 			continue
 		}
-		edits = append(edits, ledger.Edit{ID: a.CommandID, Do: func(e *ledger.Entry) error { return e.Acked(a, now) }})
+		edits = append(edits, ledger.Edit{ID: a.CommandID, Do: func(e *ledger.Entry) error { return e.Acked(*a, now) }})
 		at = append(at, i)
 	}
 	if len(edits) == 0 {
@@ -195,11 +202,10 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 	}
 	for i := range edited {
 		if edited[i].Err != nil {
-			errs[at[i]] = getAckError(edited[i].Err)
-			continue
+			refuse(at[i], getAckError(edited[i].Err))
 		}
-		l.c.heard(&edited[i])
 	}
+	l.c.heard(l.box, edited)
 	return errs.Of()
 }
 

@@ -169,8 +169,7 @@ func (b *mailbox) landed(ctx context.Context, which ledger.Lane, high uint64, no
 		if len(page) == 0 {
 			break
 		}
-		for i := range page {
-			e := &page[i]
+		for _, e := range page {
 			if after = e.Seq; after > high {
 				break
 			}
@@ -193,10 +192,8 @@ func (b *mailbox) deadline(e *ledger.Entry, now time.Time) time.Time {
 }
 
 // observe takes note of what became of a command; heard says that the agent spoke of it. It returns
-// false for a copy of the entry that is older than one observed before.
+// false for a state of the entry that is older than one observed before. mu is locked.
 func (b *mailbox) observe(e *ledger.Entry, heard bool) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	l := b.lane(e.Lane())
 	f := l.find(e.Seq)
 	if f == nil {

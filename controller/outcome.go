@@ -7,24 +7,36 @@ import (
 	"github.com/miglink/miglink/ledger"
 )
 
-// heard is called with what an ack did to an entry.
-func (c *Controller) heard(edited *ledger.Edited) {
-	e := &edited.Entry
-	if b := c.lookup(e.VM); b != nil && !b.observe(e, true) {
-		return
+// heard is called with what acks of a VM did to entries.
+func (c *Controller) heard(b *mailbox, edited []ledger.Edited) {
+	b.mu.Lock()
+	stale := make([]bool, len(edited))
+	for i := range edited {
+		stale[i] = edited[i].Err != nil || !b.observe(edited[i].Entry, true)
 	}
-	if edited.Changed {
-		c.tell(e)
-	} else {
-		c.waiters.wake(e) // the change may have been that of an Update that failed, and was stored
+	b.mu.Unlock()
+	for i := range edited {
+		switch {
+		case stale[i]:
+		case edited[i].Changed:
+			c.tell(edited[i].Entry)
+		default:
+			c.waiters.wake(edited[i].Entry) // the change may have been that of an Update that failed, and was stored
+		}
 	}
 }
 
 // changed is called with an entry that the controller itself has changed.
 func (c *Controller) changed(e *ledger.Entry) {
-	if b := c.lookup(e.VM); b == nil || b.observe(e, false) {
-		c.tell(e)
+	if b := c.lookup(e.VM); b != nil {
+		b.mu.Lock()
+		current := b.observe(e, false)
+		b.mu.Unlock()
+		if !current {
+			return
+		}
 	}
+	c.tell(e)
 }
 
 func (c *Controller) tell(e *ledger.Entry) {
@@ -42,10 +54,9 @@ func (c *Controller) notice(e *ledger.Entry) {
 }
 
 // conclude applies one edit to each of the entries.
-func (c *Controller) conclude(ctx context.Context, entries []ledger.Entry, do func(*ledger.Entry) error) error {
+func (c *Controller) conclude(ctx context.Context, entries []*ledger.Entry, do func(*ledger.Entry) error) error {
 	byVM := map[string][]ledger.Edit{}
-	for i := range entries {
-		e := &entries[i]
+	for _, e := range entries {
 		byVM[e.VM] = append(byVM[e.VM], ledger.Edit{ID: e.Command.ID, Do: do})
 	}
 	for vm, edits := range byVM {
@@ -55,7 +66,7 @@ func (c *Controller) conclude(ctx context.Context, entries []ledger.Entry, do fu
 		}
 		for i := range edited {
 			if edited[i].Err == nil && edited[i].Changed {
-				c.changed(&edited[i].Entry)
+				c.changed(edited[i].Entry)
 			}
 		}
 	}

@@ -42,10 +42,10 @@ func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, l
 	if err != nil {
 		return nil, sendError(err)
 	}
-	for i := range appended.Superseded {
-		c.changed(&appended.Superseded[i])
+	for _, e := range appended.Superseded {
+		c.changed(e)
 	}
-	e := &appended.Entry
+	e := appended.Entry
 	if appended.Created {
 		if !cmd.ExpiresAt.IsZero() {
 			c.sweeper.wake()
@@ -89,13 +89,20 @@ func (c *Controller) Broadcast(ctx context.Context, vms []string, cmd command.Co
 // Get returns what is known of a command, its history included, or ErrUnknownCommand.
 func (c *Controller) Get(ctx context.Context, id string) (ledger.Entry, error) {
 	e, err := c.ledger.Get(ctx, id)
-	return e, getError(err)
+	if err != nil {
+		return ledger.Entry{}, getError(err)
+	}
+	return *e, nil
 }
 
 // List returns up to limit commands of a VM, newest first. To page on, pass the Seq of the last
 // entry as before; 0 starts at the newest.
 func (c *Controller) List(ctx context.Context, vm string, before uint64, limit int) ([]ledger.Entry, error) {
-	entries, err := c.ledger.List(ctx, vm, before, limit)
+	list, err := c.ledger.List(ctx, vm, before, limit)
+	entries := make([]ledger.Entry, len(list))
+	for i, e := range list {
+		entries[i] = *e
+	}
 	return entries, getError(err)
 }
 
@@ -125,9 +132,9 @@ func (c *Controller) Cancel(ctx context.Context, id, reason string) (ledger.Entr
 	if err != nil {
 		return e, getError(err)
 	}
-	e = edited[0].Entry
+	e = *edited[0].Entry
 	if edited[0].Changed {
-		c.changed(&e)
+		c.changed(edited[0].Entry)
 	}
 	if e.State.Settled() {
 		return e, nil

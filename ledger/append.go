@@ -22,17 +22,17 @@ func (e *Entry) Known(vm string, cmd command.Command) (Appended, error) {
 	if e.VM != vm || !e.Same(cmd) {
 		return Appended{}, ErrConflict
 	}
-	return Appended{Entry: *e}, nil
+	return Appended{Entry: e}, nil
 }
 
 // Apply makes an edit of e, for implementations of Ledger.
 func (e *Entry) Apply(edit Edit) Edited {
 	next := *e
 	if err := edit.Do(&next); err != nil {
-		return Edited{Entry: *e, Err: err}
+		return Edited{Entry: e, Err: err}
 	}
 	if !Changed(e, &next) {
-		return Edited{Entry: *e}
+		return Edited{Entry: e}
 	}
-	return Edited{Entry: next, Changed: true}
+	return Edited{Entry: &next, Changed: true}
 }

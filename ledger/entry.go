@@ -10,7 +10,7 @@ import (
 	"github.com/miglink/miglink/transport"
 )
 
-// Entry is one command and what is known of it.
+// Entry is one command and what is known of it at one moment.
 type Entry struct {
 	VM      string          `json:"vm_id"`
 	Seq     uint64          `json:"seq"` // position among the VM's commands, from 1
@@ -118,6 +118,13 @@ func (e *Entry) Conclude(stage ack.Stage, reason string, now time.Time) {
 	}
 }
 
+// Superseded is e as cmd, appended after it, concludes it.
+func (e *Entry) Superseded(cmd command.Command, now time.Time) *Entry {
+	next := *e
+	next.Conclude(ack.Superseded, "by "+cmd.ID, now)
+	return &next
+}
+
 // Supersedable says whether cmd, appended after e, makes e pointless.
 func (e *Entry) Supersedable(cmd command.Command) bool {
 	return cmd.SupersedeKey != "" && e.Command.SupersedeKey == cmd.SupersedeKey &&
@@ -159,7 +166,7 @@ func (e *Entry) step(s ack.State, reason string, now time.Time) {
 	}
 	if s.Stage != e.State.Stage || s.Round != e.State.Round || s.Verdict != e.State.Verdict {
 		e.UpdatedAt = now
-		steps := append(slices.Clip(e.History), Step{Stage: s.Stage, Attempt: s.Attempt, At: now, Reason: reason, Verdict: s.Verdict})
+		steps := slices.Concat(e.History, []Step{{Stage: s.Stage, Attempt: s.Attempt, At: now, Reason: reason, Verdict: s.Verdict}})
 		if len(steps) > MaxHistory {
 			steps = slices.Delete(steps, 1, 2)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/miglink/miglink/command"
 )
 
-// Ledger stores entries. It is safe for concurrent use. Entries that it returns are copies; the
-// bytes of parameters and results in them are shared and must not be written to.
+// Ledger stores entries. It is safe for concurrent use. An entry that it returns is the state of a
+// command at one moment: it never changes, is shared, and must not be written to.
 //
 // An error of ctx means that nothing was done: a write that has begun is waited for, since whoever
 // made it has others to tell of it.
@@ -37,27 +37,27 @@ type Ledger interface {
 	Update(ctx context.Context, vm string, edits ...Edit) ([]Edited, error)
 
 	// Note applies edits at once for readers of this process, and makes them durable along with
-	// the next Append or Update, or Close. A crash before that loses them. An edit that fails is
-	// dropped.
-	Note(vm string, edits ...Edit)
+	// the next Append or Update, or Close. A crash before that loses them. It returns one Edited per
+	// edit; an edit of a command that is not there, or settled, does nothing.
+	Note(vm string, edits ...Edit) []Edited
 
 	// Pending returns up to limit unsettled entries of one lane of vm with Seq greater than after,
 	// by Seq. A limit of 0 is no limit.
-	Pending(ctx context.Context, vm string, lane Lane, after uint64, limit int) ([]Entry, error)
+	Pending(ctx context.Context, vm string, lane Lane, after uint64, limit int) ([]*Entry, error)
 
 	// Get returns the entry of a command, or ErrNotFound.
-	Get(ctx context.Context, id string) (Entry, error)
+	Get(ctx context.Context, id string) (*Entry, error)
 
 	// List returns up to limit entries of vm with Seq less than before, newest first. A before of
 	// 0 starts at the newest.
-	List(ctx context.Context, vm string, before uint64, limit int) ([]Entry, error)
+	List(ctx context.Context, vm string, before uint64, limit int) ([]*Entry, error)
 
 	// VMs returns every VM that has an entry, sorted, with the number of its unsettled ones.
 	VMs(ctx context.Context) ([]VM, error)
 
 	// Due returns up to limit unsettled, unstarted entries whose ExpiresAt is not after now, and
 	// when the next such entry falls due after those (zero: none).
-	Due(ctx context.Context, now time.Time, limit int) (due []Entry, next time.Time, err error)
+	Due(ctx context.Context, now time.Time, limit int) (due []*Entry, next time.Time, err error)
 
 	// Prune forgets up to limit entries that settled before then, oldest first, and returns how
 	// many it forgot. Their IDs and idempotency keys are free again.
@@ -84,9 +84,9 @@ type Limits struct {
 
 // Appended is what Append did.
 type Appended struct {
-	Entry      Entry
-	Created    bool    // false: it was there already
-	Superseded []Entry // concluded by this command
+	Entry      *Entry
+	Created    bool     // false: it was there already
+	Superseded []*Entry // concluded by this command
 }
 
 // VM counts one VM's commands.
@@ -98,14 +98,14 @@ type VM struct {
 // Edit changes one entry.
 type Edit struct {
 	ID string
-	// Do is pure: it may be called again, on another state of the entry. It changes no identity
-	// (VM, Seq, Command). Where it returns an error, the entry stays as it was.
+	// Do is pure: it may be called again, on another state of the entry. It writes to a copy, but for
+	// identity (VM, Seq, Command) and what is behind pointers and slices. Where it returns an error, the entry stays as it was.
 	Do func(*Entry) error
 }
 
 // Edited is what an edit did.
 type Edited struct {
-	Entry   Entry // as it is now; zero if there is none
+	Entry   *Entry // as it is now; nil if there is none
 	Changed bool
 	Err     error // what Do returned, or ErrNotFound
 }

@@ -362,7 +362,7 @@ func (w *world) check() {
 	}
 }
 
-func (w *world) entry(id string) ledger.Entry {
+func (w *world) entry(id string) *ledger.Entry {
 	e, err := w.ledger.Get(context.Background(), id)
 	if err != nil {
 		w.t.Fatalf("%s is lost: %v", id, err)
@@ -371,7 +371,7 @@ func (w *world) entry(id string) ledger.Entry {
 }
 
 // judge says what is wrong with the outcome of a command.
-func (w *world) judge(c planned, e ledger.Entry) error {
+func (w *world) judge(c planned, e *ledger.Entry) error {
 	begun, done := w.begun[c.id], w.done[c.id]
 	once := 1 + c.deferred
 	if begun > once && c.kind != repeatable {

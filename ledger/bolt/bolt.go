@@ -16,7 +16,6 @@ import (
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/ledger"
-	"github.com/miglink/miglink/ledger/internal/index"
 )
 
 // FileName is that of the ledger in its directory.
@@ -44,12 +43,12 @@ type Ledger struct {
 	// next is the unsettled entries as the writer leaves them, committed or not. Note changes it,
 	// too; the writer does not hold the lock while it commits.
 	nextMu sync.Mutex
-	next   *index.Index
-	dirty  map[string]ledger.Entry // noted and not written yet
+	next   *unsettled
+	dirty  map[string]*ledger.Entry // noted and not written yet
 
 	// live is the unsettled entries that are committed: what readers see.
 	liveMu sync.RWMutex
-	live   *index.Index
+	live   *unsettled
 }
 
 // Open opens or makes the ledger in dir. One process at a time may have it open: another
@@ -75,14 +74,14 @@ func Open(dir string) (*Ledger, error) {
 		requests: make(chan *request),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
-		dirty:    map[string]ledger.Entry{},
-		live:     index.New(),
+		dirty:    map[string]*ledger.Entry{},
+		live:     newUnsettled(),
 	}
 	if err := l.load(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("ledger: %s: %w", path, err)
 	}
-	l.next = l.live.Clone()
+	l.next = l.live.clone()
 	go l.write()
 	return l, nil
 }
@@ -115,7 +114,7 @@ func (l *Ledger) load() error {
 			if err != nil {
 				return err
 			}
-			l.live.Put(e)
+			l.live.put(e)
 			return nil
 		})
 	})
@@ -165,36 +164,35 @@ func (l *Ledger) tryWithoutWrite(ctx context.Context, vm string, edits []ledger.
 }
 
 // Note implements ledger.Ledger.
-func (l *Ledger) Note(vm string, edits ...ledger.Edit) {
+func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
+	out := make([]ledger.Edited, len(edits))
 	l.nextMu.Lock()
 	defer l.nextMu.Unlock()
 	if l.closed() {
-		return
+		return out
 	}
-	for _, edit := range edits {
-		e, ok := l.next.Get(edit.ID)
-		if !ok || e.VM != vm {
-			continue
-		}
-		done := e.Apply(edit)
-		if !done.Changed || done.Entry.State.Settled() {
-			continue
-		}
-		l.next.Put(done.Entry)
-		l.dirty[edit.ID] = done.Entry
-		l.noteLive(edit)
-	}
-}
-
-// noteLive shows a note to readers, on top of what is committed.
-func (l *Ledger) noteLive(edit ledger.Edit) {
 	l.liveMu.Lock()
 	defer l.liveMu.Unlock()
-	if e, ok := l.live.Get(edit.ID); ok {
-		if done := e.Apply(edit); done.Changed {
-			l.live.Put(done.Entry)
+	for i, edit := range edits {
+		e := l.next.get(edit.ID)
+		if e == nil || e.VM != vm {
+			out[i].Err = ledger.ErrNotFound
+			continue
+		}
+		live := l.live.get(edit.ID)
+		if out[i] = e.Apply(edit); out[i].Changed {
+			l.next.put(out[i].Entry)
+			l.dirty[edit.ID] = out[i].Entry
+		}
+		switch { // readers see it on top of what is committed
+		case live == nil:
+		case live == e:
+			l.live.put(out[i].Entry)
+		default:
+			l.live.put(live.Apply(edit).Entry)
 		}
 	}
+	return out
 }
 
 // Prune implements ledger.Ledger.

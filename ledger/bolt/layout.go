@@ -36,30 +36,30 @@ func entryKey(vm string, seq uint64) []byte {
 
 func idempotencyKey(vm, key string) []byte { return []byte(vm + "\x00" + key) }
 
-func settledKey(e ledger.Entry) []byte {
+func settledKey(e *ledger.Entry) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.UpdatedAt.UnixNano()))
 	return append(b, entryKey(e.VM, e.Seq)...)
 }
 
-func decodeEntry(b []byte) (ledger.Entry, error) {
+func decodeEntry(b []byte) (*ledger.Entry, error) {
 	var e ledger.Entry
 	if err := json.Unmarshal(b, &e); err != nil {
-		return e, fmt.Errorf("an entry does not decode: %w", err)
+		return nil, fmt.Errorf("an entry does not decode: %w", err)
 	}
-	return e, nil
+	return &e, nil
 }
 
-func findEntry(tx *bolt.Tx, id string) (ledger.Entry, error) {
+func findEntry(tx *bolt.Tx, id string) (*ledger.Entry, error) {
 	return entryAt(tx, tx.Bucket(bucketIDs).Get([]byte(id)))
 }
 
-func findByKey(tx *bolt.Tx, vm, key string) (ledger.Entry, error) {
+func findByKey(tx *bolt.Tx, vm, key string) (*ledger.Entry, error) {
 	return entryAt(tx, tx.Bucket(bucketKeys).Get(idempotencyKey(vm, key)))
 }
 
-func entryAt(tx *bolt.Tx, key []byte) (ledger.Entry, error) {
+func entryAt(tx *bolt.Tx, key []byte) (*ledger.Entry, error) {
 	if key == nil {
-		return ledger.Entry{}, ledger.ErrNotFound
+		return nil, ledger.ErrNotFound
 	}
 	return decodeEntry(tx.Bucket(bucketEntries).Get(key))
 }
@@ -73,7 +73,7 @@ func nextSeq(tx *bolt.Tx, vm string) (uint64, error) {
 	return seq, b.Put([]byte(vm), binary.BigEndian.AppendUint64(nil, seq))
 }
 
-func insertEntry(tx *bolt.Tx, e ledger.Entry) error {
+func insertEntry(tx *bolt.Tx, e *ledger.Entry) error {
 	key := entryKey(e.VM, e.Seq)
 	if err := tx.Bucket(bucketIDs).Put([]byte(e.Command.ID), key); err != nil {
 		return err
@@ -89,7 +89,7 @@ func insertEntry(tx *bolt.Tx, e ledger.Entry) error {
 	return writeEntry(tx, key, e)
 }
 
-func writeEntry(tx *bolt.Tx, key []byte, e ledger.Entry) error {
+func writeEntry(tx *bolt.Tx, key []byte, e *ledger.Entry) error {
 	v, err := wirejson.Marshal(e)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func writeEntry(tx *bolt.Tx, key []byte, e ledger.Entry) error {
 }
 
 // updateEntry writes a new state, and moves the entry between pending and settled.
-func updateEntry(tx *bolt.Tx, before, after ledger.Entry) error {
+func updateEntry(tx *bolt.Tx, before, after *ledger.Entry) error {
 	key := entryKey(after.VM, after.Seq)
 	settled := tx.Bucket(bucketSettled)
 	if before.State.Settled() {
@@ -117,7 +117,7 @@ func updateEntry(tx *bolt.Tx, before, after ledger.Entry) error {
 	return writeEntry(tx, key, after)
 }
 
-func listEntries(tx *bolt.Tx, vm string, before uint64, limit int) ([]ledger.Entry, error) {
+func listEntries(tx *bolt.Tx, vm string, before uint64, limit int) ([]*ledger.Entry, error) {
 	prefix := append([]byte(vm), 0)
 	c := tx.Bucket(bucketEntries).Cursor()
 	// The first key that is not wanted; what is wanted stands before it.
@@ -129,7 +129,7 @@ func listEntries(tx *bolt.Tx, vm string, before uint64, limit int) ([]ledger.Ent
 	if key, _ := c.Seek(end); key == nil {
 		step = c.Last
 	}
-	var out []ledger.Entry
+	var out []*ledger.Entry
 	for key, value := step(); key != nil && bytes.HasPrefix(key, prefix) && len(out) < limit; key, value = c.Prev() {
 		e, err := decodeEntry(value)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // Pending implements ledger.Ledger.
-func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after uint64, limit int) ([]ledger.Entry, error) {
+func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after uint64, limit int) ([]*ledger.Entry, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -22,44 +22,44 @@ func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after
 }
 
 // Get implements ledger.Ledger.
-func (l *Ledger) Get(ctx context.Context, id string) (ledger.Entry, error) {
+func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	if err := l.usable(ctx); err != nil {
-		return ledger.Entry{}, err
+		return nil, err
 	}
-	if e, ok := l.fromLive(id); ok {
+	if e := l.fromLive(id); e != nil {
 		return e, nil
 	}
-	var e ledger.Entry
+	var e *ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
 		e, err = findEntry(tx, id)
 		return err
 	})
 	if err != nil {
-		return ledger.Entry{}, err
+		return nil, err
 	}
 	return l.latest(e), nil
 }
 
-func (l *Ledger) fromLive(id string) (ledger.Entry, bool) {
+func (l *Ledger) fromLive(id string) *ledger.Entry {
 	l.liveMu.RLock()
 	defer l.liveMu.RUnlock()
-	return l.live.Get(id)
+	return l.live.get(id)
 }
 
 // latest is e, or what has been noted of it since it was written.
-func (l *Ledger) latest(e ledger.Entry) ledger.Entry {
-	if live, ok := l.fromLive(e.Command.ID); ok && live.Version > e.Version {
+func (l *Ledger) latest(e *ledger.Entry) *ledger.Entry {
+	if live := l.fromLive(e.Command.ID); live != nil && live.Version > e.Version {
 		return live
 	}
 	return e
 }
 
 // List implements ledger.Ledger.
-func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]ledger.Entry, error) {
+func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]*ledger.Entry, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
-	var out []ledger.Entry
+	var out []*ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
 		out, err = listEntries(tx, vm, before, limit)
 		return err
@@ -91,7 +91,7 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 }
 
 // Due implements ledger.Ledger.
-func (l *Ledger) Due(ctx context.Context, now time.Time, limit int) ([]ledger.Entry, time.Time, error) {
+func (l *Ledger) Due(ctx context.Context, now time.Time, limit int) ([]*ledger.Entry, time.Time, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, time.Time{}, err
 	}

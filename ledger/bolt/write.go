@@ -7,7 +7,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/ledger"
 )
@@ -84,7 +83,7 @@ func (l *Ledger) gather(r *request) []*request {
 }
 
 func (l *Ledger) commit(batch []*request) {
-	var changed []ledger.Entry
+	var changed []*ledger.Entry
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		l.nextMu.Lock()
 		defer l.nextMu.Unlock()
@@ -108,20 +107,20 @@ func (l *Ledger) commit(batch []*request) {
 
 // publish shows readers what was committed, notes of the meantime included; a failed commit is taken
 // back.
-func (l *Ledger) publish(changed []ledger.Entry, err error) {
+func (l *Ledger) publish(changed []*ledger.Entry, err error) {
 	l.nextMu.Lock()
 	defer l.nextMu.Unlock()
 	l.liveMu.Lock()
 	defer l.liveMu.Unlock()
 	if err != nil {
-		l.next = l.live.Clone()
+		l.next = l.live.clone()
 		return
 	}
 	for _, e := range changed {
-		if noted, ok := l.next.Get(e.Command.ID); ok {
+		if noted := l.next.get(e.Command.ID); noted != nil {
 			e = noted
 		}
-		l.live.Put(e)
+		l.live.put(e)
 	}
 }
 
@@ -141,7 +140,7 @@ func (l *Ledger) flush() error {
 type staging struct {
 	tx      *bolt.Tx
 	l       *Ledger
-	changed []ledger.Entry
+	changed []*ledger.Entry
 }
 
 func (s *staging) stage(r *request) error {
@@ -173,8 +172,8 @@ func (s *staging) stage(r *request) error {
 }
 
 // find returns an entry as earlier requests and notes have left it.
-func (s *staging) find(id string) (ledger.Entry, error) {
-	if e, ok := s.l.next.Get(id); ok {
+func (s *staging) find(id string) (*ledger.Entry, error) {
+	if e := s.l.next.get(id); e != nil {
 		return e, nil
 	}
 	return findEntry(s.tx, id)
@@ -191,31 +190,32 @@ func (s *staging) append(vm string, a *addition) error {
 	}
 	old := s.l.next.Supersedable(vm, a.cmd)
 	commands, bytes := s.l.next.Load(vm)
-	for i := range old {
+	for _, n := range old {
 		commands--
-		bytes -= len(old[i].Command.Parameters)
+		bytes -= len(n.Entry().Command.Parameters)
 	}
 	if a.err = a.limits.Check(commands, bytes, a.cmd); a.err != nil {
 		return nil
 	}
-	for i := range old {
-		before := old[i]
-		old[i].Conclude(ack.Superseded, "by "+a.cmd.ID, a.now)
-		if err := s.put(before, old[i]); err != nil {
+	for _, n := range old {
+		before := n.Entry()
+		after := before.Superseded(a.cmd, a.now)
+		if err := s.put(before, after); err != nil {
 			return err
 		}
+		a.out.Superseded = append(a.out.Superseded, after)
 	}
 	seq, err := nextSeq(s.tx, vm)
 	if err != nil {
 		return err
 	}
 	e := ledger.NewEntry(vm, seq, a.cmd, a.now)
-	if err := insertEntry(s.tx, e); err != nil {
+	if err := insertEntry(s.tx, &e); err != nil {
 		return err
 	}
-	s.l.next.Put(e)
-	s.changed = append(s.changed, e)
-	a.out = ledger.Appended{Entry: e, Created: true, Superseded: old}
+	s.l.next.put(&e)
+	s.changed = append(s.changed, &e)
+	a.out.Entry, a.out.Created = &e, true
 	return nil
 }
 
@@ -233,15 +233,15 @@ func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &e, nil
+	return e, nil
 }
 
-func (s *staging) put(before, after ledger.Entry) error {
+func (s *staging) put(before, after *ledger.Entry) error {
 	if err := updateEntry(s.tx, before, after); err != nil {
 		return err
 	}
 	delete(s.l.dirty, after.Command.ID)
-	s.l.next.Put(after)
+	s.l.next.put(after)
 	s.changed = append(s.changed, after)
 	return nil
 }

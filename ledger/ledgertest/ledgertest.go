@@ -38,7 +38,7 @@ func Test(t *testing.T, durable bool, open Open) {
 		{"Prune", testPrune},
 		{"List", testList},
 		{"VMs", testVMs},
-		{"Copies", testCopies},
+		{"Snapshots", testSnapshots},
 		{"Closed", testClosed},
 		{"Canceled", testCanceled},
 		{"CanceledMidway", testCanceledMidway},
@@ -79,12 +79,12 @@ func (s *suite) command(o command.Options) command.Command {
 	return c
 }
 
-func (s *suite) append(vm string, o command.Options) ledger.Entry {
+func (s *suite) append(vm string, o command.Options) *ledger.Entry {
 	s.Helper()
 	return s.appendCommand(vm, s.command(o))
 }
 
-func (s *suite) appendCommand(vm string, c command.Command) ledger.Entry {
+func (s *suite) appendCommand(vm string, c command.Command) *ledger.Entry {
 	s.Helper()
 	a, err := s.l.Append(s.Context(), vm, c, ledger.Limits{}, s.now)
 	require.NoError(s, err)
@@ -107,7 +107,7 @@ func (s *suite) edit(id string, stage ack.Stage) ledger.Edit {
 	}}
 }
 
-func (s *suite) get(id string) ledger.Entry {
+func (s *suite) get(id string) *ledger.Entry {
 	s.Helper()
 	e, err := s.l.Get(s.Context(), id)
 	require.NoError(s, err)
@@ -121,7 +121,7 @@ func (s *suite) pending(vm string, lane ledger.Lane, after uint64, limit int) []
 	return ids(entries)
 }
 
-func ids(entries []ledger.Entry) []string {
+func ids(entries []*ledger.Entry) []string {
 	out := make([]string, len(entries))
 	for i := range entries {
 		out[i] = entries[i].Command.ID
@@ -371,13 +371,26 @@ func testVMs(s *suite) {
 	require.Equal(s, []ledger.VM{{Name: "a"}, {Name: "b", Pending: 2}}, vms)
 }
 
-func testCopies(s *suite) {
+// testSnapshots goes on with a command of which others hold earlier states.
+func testSnapshots(s *suite) {
 	e := s.append("vm-1", command.Options{})
-	got := s.get(e.Command.ID)
-	got.State.Stage, got.History[0].Stage, got.Reason = ack.Failed, ack.Failed, "mine"
-	got.History = append(got.History, ledger.Step{})
-	require.Equal(s, ack.Queued, s.get(e.Command.ID).State.Stage)
-	require.Len(s, s.get(e.Command.ID).History, 1)
+	id := e.Command.ID
+	entries, err := s.l.Pending(s.Context(), "vm-1", ledger.Normal, 0, 0)
+	require.NoError(s, err)
+	held := append(entries, e, s.get(id))
+	noted := s.l.Note("vm-1", ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
+		e.Delivered(1, s.now)
+		return nil
+	}})
+	require.True(s, noted[0].Changed)
+	s.acked("vm-1", id, ack.Succeeded)
+	for _, e := range held {
+		require.Equal(s, ack.State{Stage: ack.Queued}, e.State)
+		require.Len(s, e.History, 1)
+	}
+	require.Equal(s, ack.Delivered, noted[0].Entry.State.Stage)
+	require.Len(s, noted[0].Entry.History, 2)
+	require.Len(s, s.get(id).History, 3)
 }
 
 func testClosed(s *suite) {
@@ -507,8 +520,8 @@ func testReopen(s *suite) {
 		e.Delivered(3, s.now)
 		return nil
 	}})
-	want := map[string]ledger.Entry{}
-	for _, e := range []ledger.Entry{settled, waiting, noted} {
+	want := map[string]*ledger.Entry{}
+	for _, e := range []*ledger.Entry{settled, waiting, noted} {
 		want[e.Command.ID] = s.get(e.Command.ID)
 	}
 	s.reopen()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/internal/index"
@@ -26,15 +25,15 @@ type Ledger struct {
 	closed  bool
 	pending *index.Index
 	vms     map[string]*history
-	byID    map[string]*ledger.Entry // of every entry
-	settled []string                 // IDs, roughly in the order they settled
+	byID    map[string]*index.Node // of every entry
+	settled []*index.Node          // roughly in the order they settled
 }
 
 // history is every entry of a VM that has not been forgotten, by Seq.
 type history struct {
-	seq     uint64
-	entries []*ledger.Entry
-	keys    map[string]*ledger.Entry // by idempotency key; nil while there are none
+	seq   uint64
+	nodes []*index.Node
+	keys  map[string]*index.Node // by idempotency key; nil while there are none
 }
 
 // New is an empty ledger.
@@ -43,7 +42,7 @@ func New() *Ledger {
 		epoch:   strings.ReplaceAll(uuid.NewString(), "-", "")[:16],
 		pending: index.New(),
 		vms:     map[string]*history{},
-		byID:    map[string]*ledger.Entry{},
+		byID:    map[string]*index.Node{},
 	}
 }
 
@@ -62,20 +61,22 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	}
 	h := l.vms[vm]
 	if known := l.known(h, cmd); known != nil {
-		return known.Known(vm, cmd)
+		return known.Entry().Known(vm, cmd)
 	}
 	old := l.pending.Supersedable(vm, cmd)
 	commands, bytes := l.pending.Load(vm)
-	for i := range old {
+	for _, n := range old {
 		commands--
-		bytes -= len(old[i].Command.Parameters)
+		bytes -= len(n.Entry().Command.Parameters)
 	}
 	if err := limits.Check(commands, bytes, cmd); err != nil {
 		return ledger.Appended{}, err
 	}
-	for i := range old {
-		old[i].Conclude(ack.Superseded, "by "+cmd.ID, now)
-		l.put(&old[i])
+	var superseded []*ledger.Entry
+	for _, n := range old {
+		e := n.Entry().Superseded(cmd, now)
+		l.put(n, e)
+		superseded = append(superseded, e)
 	}
 	if h == nil {
 		h = &history{}
@@ -83,22 +84,21 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	}
 	h.seq++
 	e := ledger.NewEntry(vm, h.seq, cmd, now)
-	stored := e
-	h.entries = append(h.entries, &stored)
-	l.byID[cmd.ID] = &stored
+	n := l.pending.Add(&e)
+	h.nodes = append(h.nodes, n)
+	l.byID[cmd.ID] = n
 	if cmd.IdempotencyKey != "" {
 		if h.keys == nil {
-			h.keys = map[string]*ledger.Entry{}
+			h.keys = map[string]*index.Node{}
 		}
-		h.keys[cmd.IdempotencyKey] = &stored
+		h.keys[cmd.IdempotencyKey] = n
 	}
-	l.pending.Put(e)
-	return ledger.Appended{Entry: e, Created: true, Superseded: old}, nil
+	return ledger.Appended{Entry: &e, Created: true, Superseded: superseded}, nil
 }
 
-func (l *Ledger) known(h *history, cmd command.Command) *ledger.Entry {
-	if e := l.byID[cmd.ID]; e != nil {
-		return e
+func (l *Ledger) known(h *history, cmd command.Command) *index.Node {
+	if n := l.byID[cmd.ID]; n != nil {
+		return n
 	}
 	if h == nil || cmd.IdempotencyKey == "" {
 		return nil
@@ -107,13 +107,11 @@ func (l *Ledger) known(h *history, cmd command.Command) *ledger.Entry {
 }
 
 // put stores a new state of an entry.
-func (l *Ledger) put(e *ledger.Entry) {
-	stored := l.byID[e.Command.ID]
-	if e.State.Settled() && !stored.State.Settled() {
-		l.settled = append(l.settled, e.Command.ID)
+func (l *Ledger) put(n *index.Node, e *ledger.Entry) {
+	if e.State.Settled() && !n.Entry().State.Settled() {
+		l.settled = append(l.settled, n)
 	}
-	*stored = *e
-	l.pending.Put(*e)
+	l.pending.Set(n, e)
 }
 
 // Update implements ledger.Ledger.
@@ -126,27 +124,41 @@ func (l *Ledger) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
+	return l.apply(vm, edits, false), nil
+}
+
+// apply makes edits; of unsettled entries only, where it is for a Note.
+func (l *Ledger) apply(vm string, edits []ledger.Edit, note bool) []ledger.Edited {
 	out := make([]ledger.Edited, len(edits))
 	for i, edit := range edits {
-		e := l.byID[edit.ID]
-		if e == nil || e.VM != vm {
+		n := l.byID[edit.ID]
+		if n == nil || n.Entry().VM != vm {
 			out[i].Err = ledger.ErrNotFound
 			continue
 		}
-		if out[i] = e.Apply(edit); out[i].Changed {
-			l.put(&out[i].Entry)
+		if note && n.Entry().State.Settled() {
+			out[i].Entry = n.Entry()
+			continue
+		}
+		if out[i] = n.Entry().Apply(edit); out[i].Changed {
+			l.put(n, out[i].Entry)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Note implements ledger.Ledger.
-func (l *Ledger) Note(vm string, edits ...ledger.Edit) {
-	_, _ = l.Update(context.Background(), vm, edits...) // closed: nothing to note
+func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return make([]ledger.Edited, len(edits))
+	}
+	return l.apply(vm, edits, true)
 }
 
 // Pending implements ledger.Ledger.
-func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after uint64, limit int) ([]ledger.Entry, error) {
+func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after uint64, limit int) ([]*ledger.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -159,23 +171,23 @@ func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after
 }
 
 // Get implements ledger.Ledger.
-func (l *Ledger) Get(ctx context.Context, id string) (ledger.Entry, error) {
+func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	if err := ctx.Err(); err != nil {
-		return ledger.Entry{}, err
+		return nil, err
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
-		return ledger.Entry{}, ledger.ErrClosed
+		return nil, ledger.ErrClosed
 	}
-	if e := l.byID[id]; e != nil {
-		return *e, nil
+	if n := l.byID[id]; n != nil {
+		return n.Entry(), nil
 	}
-	return ledger.Entry{}, ledger.ErrNotFound
+	return nil, ledger.ErrNotFound
 }
 
 // List implements ledger.Ledger.
-func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]ledger.Entry, error) {
+func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]*ledger.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -188,13 +200,13 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 	if h == nil {
 		return nil, nil
 	}
-	end := len(h.entries)
+	end := len(h.nodes)
 	if before > 0 {
-		end, _ = slices.BinarySearchFunc(h.entries, before, func(e *ledger.Entry, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+		end, _ = slices.BinarySearchFunc(h.nodes, before, bySeq)
 	}
-	var out []ledger.Entry
+	var out []*ledger.Entry
 	for i := end - 1; i >= 0 && len(out) < limit; i-- {
-		out = append(out, *h.entries[i])
+		out = append(out, h.nodes[i].Entry())
 	}
 	return out, nil
 }
@@ -211,7 +223,7 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 	}
 	var out []ledger.VM
 	for name, h := range l.vms {
-		if len(h.entries) > 0 {
+		if len(h.nodes) > 0 {
 			commands, _ := l.pending.Load(name)
 			out = append(out, ledger.VM{Name: name, Pending: commands})
 		}
@@ -221,7 +233,7 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 }
 
 // Due implements ledger.Ledger.
-func (l *Ledger) Due(ctx context.Context, now time.Time, limit int) ([]ledger.Entry, time.Time, error) {
+func (l *Ledger) Due(ctx context.Context, now time.Time, limit int) ([]*ledger.Entry, time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, err
 	}
@@ -246,12 +258,13 @@ func (l *Ledger) Prune(ctx context.Context, then time.Time, limit int) (int, err
 	}
 	n := 0
 	for n < limit && len(l.settled) > 0 {
-		e := l.byID[l.settled[0]]
-		if !e.UpdatedAt.Before(then) {
+		old := l.settled[0]
+		if !old.Entry().UpdatedAt.Before(then) {
 			break
 		}
+		l.settled[0] = nil
 		l.settled = l.settled[1:]
-		l.forget(e)
+		l.forget(old.Entry())
 		n++
 	}
 	return n, nil
@@ -260,13 +273,15 @@ func (l *Ledger) Prune(ctx context.Context, then time.Time, limit int) (int, err
 func (l *Ledger) forget(e *ledger.Entry) {
 	delete(l.byID, e.Command.ID)
 	h := l.vms[e.VM]
-	if i := slices.Index(h.entries, e); i >= 0 {
-		h.entries = slices.Delete(h.entries, i, i+1)
+	if i, ok := slices.BinarySearchFunc(h.nodes, e.Seq, bySeq); ok {
+		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
 	if k := e.Command.IdempotencyKey; k != "" {
 		delete(h.keys, k)
 	}
 }
+
+func bySeq(n *index.Node, seq uint64) int { return cmp.Compare(n.Entry().Seq, seq) }
 
 // Close implements ledger.Ledger.
 func (l *Ledger) Close() error {

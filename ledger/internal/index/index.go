@@ -15,23 +15,20 @@ import (
 // Index is a set of unsettled entries. The zero value is not usable; see New.
 type Index struct {
 	vms    map[string]*queues
-	nodes  map[string]*node // by command ID
-	keys   map[vmKey]*node
 	expiry expiries
 }
 
-type vmKey struct{ vm, key string }
-
-// node is the place of one entry; the entry itself is replaced, never changed.
-type node struct {
-	entry   *ledger.Entry // nil once it is removed
-	expires time.Time     // never changes: it orders the heap
-	timed   bool          // is in the heap
+// Node is the place of one command. Whoever owns the index keeps it, by the command's ID.
+type Node struct {
+	entry   *ledger.Entry
+	expires time.Time // never changes: it orders the heap
+	waits   bool      // is in a queue: the command is not settled
+	timed   bool      // is in the heap
 }
 
 // queues are the entries of one VM.
 type queues struct {
-	lanes [2][]*node // normal, urgent; by Seq
+	lanes [2][]*Node // normal, urgent; by Seq
 	bytes int        // of parameters
 }
 
@@ -43,47 +40,14 @@ func lane(l ledger.Lane) int {
 }
 
 // New is an empty index.
-func New() *Index {
-	return &Index{vms: map[string]*queues{}, nodes: map[string]*node{}, keys: map[vmKey]*node{}}
-}
+func New() *Index { return &Index{vms: map[string]*queues{}} }
 
-// Clone is an index of the same entries.
-func (x *Index) Clone() *Index {
-	c := New()
-	for _, n := range x.nodes {
-		c.Put(*n.entry)
-	}
-	return c
-}
+// Entry is the latest that was set.
+func (n *Node) Entry() *ledger.Entry { return n.entry }
 
-// Put adds e or replaces its earlier state; a settled entry is removed.
-func (x *Index) Put(e ledger.Entry) {
-	id := e.Command.ID
-	n := x.nodes[id]
-	switch {
-	case e.State.Settled():
-		if n != nil {
-			x.remove(n)
-		}
-		return
-	case n != nil:
-		n.entry = &e
-	default:
-		n = &node{entry: &e, expires: e.Command.ExpiresAt}
-		x.add(n)
-	}
-	if !n.timed && !e.Command.ExpiresAt.IsZero() && !e.State.Stage.Running() {
-		n.timed = true
-		heap.Push(&x.expiry, n)
-	}
-}
-
-func (x *Index) add(n *node) {
-	e := n.entry
-	x.nodes[e.Command.ID] = n
-	if k := e.Command.IdempotencyKey; k != "" {
-		x.keys[vmKey{e.VM, k}] = n
-	}
+// Add gives a command that is not settled its place.
+func (x *Index) Add(e *ledger.Entry) *Node {
+	n := &Node{entry: e, expires: e.Command.ExpiresAt, waits: true}
 	q := x.vms[e.VM]
 	if q == nil {
 		q = &queues{}
@@ -93,43 +57,49 @@ func (x *Index) add(n *node) {
 	l := &q.lanes[lane(e.Lane())]
 	i, _ := slices.BinarySearchFunc(*l, e.Seq, bySeq)
 	*l = slices.Insert(*l, i, n)
+	x.time(n)
+	return n
 }
 
-func (x *Index) remove(n *node) {
-	e := n.entry
-	delete(x.nodes, e.Command.ID)
-	if k := e.Command.IdempotencyKey; k != "" {
-		delete(x.keys, vmKey{e.VM, k})
+// Set replaces the entry of a node. One that is settled leaves the index; its node may be kept.
+func (x *Index) Set(n *Node, e *ledger.Entry) {
+	n.entry = e
+	switch {
+	case !n.waits:
+	case e.State.Settled():
+		x.remove(n)
+	default:
+		x.time(n)
 	}
+}
+
+// time puts what may expire into the heap.
+func (x *Index) time(n *Node) {
+	if !n.timed && !n.expires.IsZero() && !n.entry.State.Stage.Running() {
+		n.timed = true
+		heap.Push(&x.expiry, n)
+	}
+}
+
+func (x *Index) remove(n *Node) {
+	e := n.entry
 	q := x.vms[e.VM]
 	q.bytes -= len(e.Command.Parameters)
 	l := &q.lanes[lane(e.Lane())]
-	if i, ok := slices.BinarySearchFunc(*l, e.Seq, bySeq); ok {
+	switch i, _ := slices.BinarySearchFunc(*l, e.Seq, bySeq); i {
+	case 0: // as a rule; the others need not move up
+		(*l)[0] = nil
+		*l = (*l)[1:]
+	default:
 		*l = slices.Delete(*l, i, i+1)
 	}
 	if len(q.lanes[0]) == 0 && len(q.lanes[1]) == 0 {
 		delete(x.vms, e.VM)
 	}
-	n.entry = nil // the heap drops it when its time comes
+	n.waits = false // the heap drops it when its time comes
 }
 
-func bySeq(n *node, seq uint64) int { return cmp.Compare(n.entry.Seq, seq) }
-
-// Get returns the entry of a command.
-func (x *Index) Get(id string) (ledger.Entry, bool) {
-	if n := x.nodes[id]; n != nil {
-		return *n.entry, true
-	}
-	return ledger.Entry{}, false
-}
-
-// ByKey returns the entry of an idempotency key.
-func (x *Index) ByKey(vm, key string) (ledger.Entry, bool) {
-	if n := x.keys[vmKey{vm, key}]; n != nil {
-		return *n.entry, true
-	}
-	return ledger.Entry{}, false
-}
+func bySeq(n *Node, seq uint64) int { return cmp.Compare(n.entry.Seq, seq) }
 
 // Load counts what waits for a VM.
 func (x *Index) Load(vm string) (commands, bytes int) {
@@ -140,17 +110,17 @@ func (x *Index) Load(vm string) (commands, bytes int) {
 	return len(q.lanes[0]) + len(q.lanes[1]), q.bytes
 }
 
-// Supersedable returns the entries that cmd makes pointless.
-func (x *Index) Supersedable(vm string, cmd command.Command) []ledger.Entry {
+// Supersedable returns the nodes of what cmd makes pointless.
+func (x *Index) Supersedable(vm string, cmd command.Command) []*Node {
 	q := x.vms[vm]
 	if q == nil || cmd.SupersedeKey == "" {
 		return nil
 	}
-	var out []ledger.Entry
+	var out []*Node
 	for _, l := range q.lanes {
 		for _, n := range l {
 			if n.entry.Supersedable(cmd) {
-				out = append(out, *n.entry)
+				out = append(out, n)
 			}
 		}
 	}
@@ -158,7 +128,7 @@ func (x *Index) Supersedable(vm string, cmd command.Command) []ledger.Entry {
 }
 
 // Pending returns up to limit entries of a lane with Seq greater than after; 0 is no limit.
-func (x *Index) Pending(vm string, which ledger.Lane, after uint64, limit int) []ledger.Entry {
+func (x *Index) Pending(vm string, which ledger.Lane, after uint64, limit int) []*ledger.Entry {
 	q := x.vms[vm]
 	if q == nil {
 		return nil
@@ -172,20 +142,20 @@ func (x *Index) Pending(vm string, which ledger.Lane, after uint64, limit int) [
 	if len(l) == 0 {
 		return nil
 	}
-	out := make([]ledger.Entry, len(l))
+	out := make([]*ledger.Entry, len(l))
 	for i, n := range l {
-		out[i] = *n.entry
+		out[i] = n.entry
 	}
 	return out
 }
 
 // Due returns up to limit entries that are to be expired at now, and when the next one is after those.
-func (x *Index) Due(now time.Time, limit int) (due []ledger.Entry, next time.Time) {
-	var back []*node
+func (x *Index) Due(now time.Time, limit int) (due []*ledger.Entry, next time.Time) {
+	var back []*Node
 	for len(x.expiry) > 0 {
 		n := x.expiry[0]
-		if n.entry == nil || n.entry.State.Stage.Running() {
-			n.timed = false // Put adds it again should it be deferred
+		if !n.waits || n.entry.State.Stage.Running() {
+			n.timed = false // Set adds it again should it be deferred
 			heap.Pop(&x.expiry)
 			continue
 		}
@@ -195,7 +165,7 @@ func (x *Index) Due(now time.Time, limit int) (due []ledger.Entry, next time.Tim
 		}
 		heap.Pop(&x.expiry)
 		back = append(back, n)
-		due = append(due, *n.entry)
+		due = append(due, n.entry)
 	}
 	for _, n := range back {
 		heap.Push(&x.expiry, n)
@@ -204,12 +174,12 @@ func (x *Index) Due(now time.Time, limit int) (due []ledger.Entry, next time.Tim
 }
 
 // expiries is a heap of nodes by the time that their commands expire.
-type expiries []*node
+type expiries []*Node
 
 func (h expiries) Len() int           { return len(h) }
 func (h expiries) Less(i, j int) bool { return h[i].expires.Before(h[j].expires) }
 func (h expiries) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *expiries) Push(n any)        { *h = append(*h, n.(*node)) }
+func (h *expiries) Push(n any)        { *h = append(*h, n.(*Node)) }
 func (h *expiries) Pop() any {
 	old := *h
 	n := old[len(old)-1]
