@@ -20,12 +20,13 @@ const module = "github.com/miglink/miglink"
 // package that is not here has no place yet: decide on one, and write it down in DESIGN.md, too.
 var rooms = map[string]struct{ ours, libraries string }{
 	"internal/wirejson":        {"", ""},
+	"internal/wire":            {"ack command transport", "go-json-experiment"},
 	"command":                  {"internal/wirejson", "google/uuid"},
 	"ack":                      {"", ""},
 	"event":                    {"", ""},
 	"transport":                {"ack command event", "cenkalti/backoff"},
 	"internal/httplink":        {"internal/wirejson transport", ""},
-	"transport/framed":         {"ack command event internal/wirejson transport", ""},
+	"transport/framed":         {"ack command event internal/wire internal/wirejson transport", ""},
 	"transport/ws":             {"internal/httplink transport transport/framed", "gorilla/websocket"},
 	"transport/grpc":           {"ack command event internal/httplink internal/wirejson transport transport/framed transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect", "connectrpc.com google.golang.org/protobuf"},
 	"transport/grpc/miglinkv1": {"", "google.golang.org/protobuf"},
@@ -35,9 +36,9 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"transport/redis":        {"internal/broker transport transport/framed", "google/uuid redis/go-redis"},
 	"transport/rabbitmq":     {"internal/broker transport transport/framed", "google/uuid rabbitmq/amqp091-go"},
 	"transport/gcppubsub":    {"internal/broker transport transport/framed", "google/uuid cloud.google.com/go/pubsub googleapis/gax-go google.golang.org x/sync"},
-	"transport/uplink":       {"ack event internal/httplink internal/wirejson transport", ""},
-	"transport/sse":          {"ack command event internal/httplink internal/wirejson transport transport/uplink", "tmaxmax/go-sse"},
-	"transport/longpoll":     {"internal/httplink transport transport/uplink", ""},
+	"transport/uplink":       {"ack event internal/httplink internal/wire internal/wirejson transport", ""},
+	"transport/sse":          {"ack command event internal/httplink internal/wire internal/wirejson transport transport/uplink", "tmaxmax/go-sse"},
+	"transport/longpoll":     {"internal/httplink internal/wire transport transport/uplink", ""},
 	"transport/web":          {"internal/httplink transport transport/longpoll transport/sse transport/uplink transport/ws", ""},
 	"transport/fault":        {"ack event transport", ""},
 	"ledger":                 {"ack command transport", ""},
@@ -119,7 +120,7 @@ func TestImportsPointInward(t *testing.T) {
 // gRPC, nor what other transports need.
 func TestASmallAgentLinksLittle(t *testing.T) {
 	t.Parallel()
-	const allowed = "github.com/cenkalti/backoff github.com/google/uuid github.com/gorilla/websocket golang.org/x/sys"
+	const allowed = "github.com/cenkalti/backoff github.com/go-json-experiment/json github.com/google/uuid github.com/gorilla/websocket golang.org/x/sys"
 	for _, p := range list(t, "./agent", "./transport/ws") {
 		for _, path := range p.Deps {
 			if foreign(path) && !contains(allowed, path) {

@@ -95,12 +95,19 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	writeJSON(w, status, "application/json", v)
 }
 
+// WriteBody answers a request with JSON.
+func WriteBody(w http.ResponseWriter, b []byte) { writeBody(w, http.StatusOK, "application/json", b) }
+
 func writeJSON(w http.ResponseWriter, status int, mediaType string, v any) {
 	b, err := wirejson.Marshal(v)
 	if err != nil {
 		http.Error(w, "the answer does not encode", http.StatusInternalServerError)
 		return
 	}
+	writeBody(w, status, mediaType, b)
+}
+
+func writeBody(w http.ResponseWriter, status int, mediaType string, b []byte) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Cache-Control", "no-store")

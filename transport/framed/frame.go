@@ -7,6 +7,7 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
@@ -83,13 +84,86 @@ func (c Close) err() *transport.Error {
 }
 
 // Encode appends f to b as JSON, for pipes that carry bytes.
-func Encode(b *bytes.Buffer, f *Frame) error { return wirejson.Encode(b, f) }
+func Encode(b *bytes.Buffer, f *Frame) error {
+	out := wire.Number(append(b.AvailableBuffer(), `{"n":`...), f.N)
+	var err error
+	switch {
+	case f.Commands != nil:
+		out, err = wire.Deliveries(append(out, `,"commands":`...), f.Commands)
+	case f.Acks != nil:
+		out, err = wire.Acks(append(out, `,"acks":`...), f.Acks)
+	case f.Recorded != nil && f.Recorded.Refused == nil:
+		out = wire.Number(append(out, `,"recorded":{"upto":`...), f.Recorded.Upto)
+		out = append(out, '}')
+	default: // seldom
+		return wirejson.Encode(b, f)
+	}
+	_, _ = b.Write(append(out, '}')) // a Buffer takes all
+	return err
+}
 
 // Decode reads what Encode wrote.
 func Decode(b []byte) (*Frame, error) {
-	var f Frame
-	if err := json.Unmarshal(b, &f); err != nil {
+	f := new(Frame)
+	if err := wire.Read(b, func(r *wire.Reader) { r.Object(func(name []byte) { f.read(r, name) }) }); err != nil {
 		return nil, transport.Errorf(transport.CodeProtocol, "a frame does not decode")
 	}
-	return &f, nil
+	return f, nil
+}
+
+// read reads one field.
+func (f *Frame) read(r *wire.Reader, name []byte) {
+	switch string(name) {
+	case "n":
+		r.Uint(&f.N)
+	case "commands":
+		f.Commands = wire.ReadDeliveries(r)
+	case "acks":
+		f.Acks = wire.ReadAcks(r)
+	case "hello":
+		readSeldom(r, &f.Hello)
+	case "welcome":
+		readSeldom(r, &f.Welcome)
+	case "recorded":
+		f.Recorded = readRecorded(r)
+	case "events":
+		readSeldom(r, &f.Events)
+	case "taken":
+		readSeldom(r, &f.Taken)
+	case "ping":
+		r.Bool(&f.Ping)
+	case "pong":
+		r.Bool(&f.Pong)
+	case "close":
+		readSeldom(r, &f.Close)
+	default:
+		r.Skip()
+	}
+}
+
+func readRecorded(r *wire.Reader) *Recorded {
+	var recorded *Recorded
+	r.Object(func(name []byte) {
+		if recorded == nil {
+			recorded = new(Recorded)
+		}
+		switch string(name) {
+		case "upto":
+			r.Uint(&recorded.Upto)
+		case "refused":
+			readSeldom(r, &recorded.Refused)
+		default:
+			r.Skip()
+		}
+	})
+	return recorded
+}
+
+// readSeldom reads what need not be read fast.
+func readSeldom(r *wire.Reader, into any) {
+	if raw := r.Raw(); raw != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
+			r.Fail(err)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package longpoll
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -178,19 +177,19 @@ func (l *link) get(ctx context.Context, wait string) (page, error) {
 	if resp.StatusCode != http.StatusOK {
 		return page{}, httplink.ReadError(resp)
 	}
-	return decodePage(resp.Body)
+	return readPage(resp.Body)
 }
 
-func decodePage(r io.Reader) (page, error) {
-	var p page
+func readPage(r io.Reader) (page, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
-		return p, fmt.Errorf("longpoll: %w", err)
+		return page{}, fmt.Errorf("longpoll: %w", err)
 	}
 	if len(b) > maxAnswer {
-		return p, fmt.Errorf("longpoll: the answer is larger than %d bytes", maxAnswer)
+		return page{}, fmt.Errorf("longpoll: the answer is larger than %d bytes", maxAnswer)
 	}
-	if err := json.Unmarshal(b, &p); err != nil {
+	p, err := decodePage(b)
+	if err != nil {
 		return p, errors.New("longpoll: the answer is not that of a controller")
 	}
 	for i := range p.Commands {

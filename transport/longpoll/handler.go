@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -44,17 +45,47 @@ type handler struct {
 
 // page is the answer to a poll.
 type page struct {
-	VM       string               `json:"vm_id"`
-	Commands []transport.Delivery `json:"commands"`
-	Cursor   transport.Cursor     `json:"cursor"` // goes into the next after
+	VM       string
+	Commands []transport.Delivery
+	Cursor   transport.Cursor // goes into the next after
+}
+
+func (p *page) encode() ([]byte, error) {
+	b := wire.Text([]byte(`{"vm_id":`), p.VM)
+	b, err := wire.Deliveries(append(b, `,"commands":`...), p.Commands)
+	b = wire.Text(append(b, `,"cursor":`...), p.Cursor)
+	return append(b, '}'), err
+}
+
+func decodePage(b []byte) (page, error) {
+	var p page
+	err := wire.Read(b, func(r *wire.Reader) {
+		r.Object(func(name []byte) {
+			switch string(name) {
+			case "vm_id":
+				r.String(&p.VM)
+			case "commands":
+				p.Commands = wire.ReadDeliveries(r)
+			case "cursor":
+				r.String((*string)(&p.Cursor))
+			default:
+				r.Skip()
+			}
+		})
+	})
+	return p, err
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	p, err := h.poll(r)
+	var body []byte
+	if err == nil {
+		body, err = p.encode()
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
 	switch {
 	case err == nil:
-		httplink.WriteJSON(w, http.StatusOK, p)
+		httplink.WriteBody(w, body)
 	case r.Context().Err() != nil: // nobody listens
 	default:
 		if e := (*transport.Error)(nil); !errors.As(err, &e) {
@@ -93,8 +124,6 @@ func (h *handler) poll(r *http.Request) (page, error) {
 	p := page{VM: hello.VM, Commands: commands, Cursor: hello.After}
 	if n := len(commands); n > 0 {
 		p.Cursor = commands[n-1].Cursor
-	} else {
-		p.Commands = []transport.Delivery{}
 	}
 	return p, nil
 }

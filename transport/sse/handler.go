@@ -11,6 +11,7 @@ import (
 	"github.com/tmaxmax/go-sse"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
@@ -142,7 +143,7 @@ func (s *stream) run(ctx context.Context, link transport.Link) error {
 func (s *stream) commands(page []transport.Delivery) error {
 	messages := make([]*sse.Message, len(page))
 	for i := range page {
-		data, err := wirejson.Marshal(&page[i])
+		data, err := wire.Delivery(nil, &page[i])
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/uplink"
 )
@@ -107,7 +108,7 @@ func (l *link) handle(e sse.Event) error {
 
 func decodeCommand(e sse.Event) (transport.Delivery, error) {
 	var d transport.Delivery
-	if err := json.Unmarshal([]byte(e.Data), &d); err != nil {
+	if err := wire.Read([]byte(e.Data), func(r *wire.Reader) { wire.ReadDelivery(r, &d) }); err != nil {
 		return d, errors.New("sse: a command does not decode")
 	}
 	d.Cursor = transport.Cursor(e.LastEventID)

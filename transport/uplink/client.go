@@ -13,6 +13,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
@@ -219,7 +220,11 @@ func part(err error, from, n int) error {
 }
 
 func (l *Link) postAcks(acks []ack.Ack) error {
-	resp, err := l.do(l.ctx, l.acks, acks)
+	body, err := wire.Acks(nil, acks)
+	if err != nil {
+		return errNoJSON
+	}
+	resp, err := l.do(l.ctx, l.acks, body)
 	if err != nil {
 		return err
 	}
@@ -267,7 +272,11 @@ func (l *Link) Report(ctx context.Context, events ...event.Event) error {
 }
 
 func (l *Link) report(ctx context.Context, events []event.Event) error {
-	resp, err := l.do(ctx, l.events, events)
+	body, err := wirejson.Marshal(events)
+	if err != nil {
+		return errNoJSON
+	}
+	resp, err := l.do(ctx, l.events, body)
 	if err != nil {
 		return err
 	}
@@ -278,12 +287,10 @@ func (l *Link) report(ctx context.Context, events []event.Event) error {
 	return nil
 }
 
+var errNoJSON = transport.Errorf(transport.CodeInvalid, "what is to be sent is not JSON")
+
 // do sends one POST. Its body is read within the same time limit.
-func (l *Link) do(ctx context.Context, url string, v any) (*http.Response, error) {
-	body, err := wirejson.Marshal(v)
-	if err != nil {
-		return nil, transport.Errorf(transport.CodeInvalid, "what is to be sent is not JSON")
-	}
+func (l *Link) do(ctx context.Context, url string, body []byte) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -98,42 +99,65 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request, do post) error 
 }
 
 func acks(w http.ResponseWriter, r *http.Request, link transport.Link, body []byte) error {
-	raw, several, err := split(body)
+	all, errs, several, err := decodeAcks(body)
 	if err != nil {
 		return err
 	}
-	errs := make(transport.AckErrors, len(raw))
-	ids := make([]string, len(raw))
-	good := make([]ack.Ack, 0, len(raw))
-	at := make([]int, 0, len(raw))
-	for i := range raw {
-		var a ack.Ack
-		if err := json.Unmarshal(raw[i], &a); err != nil {
-			errs[i] = transport.Errorf(transport.CodeInvalid, "ack %d does not decode: %s", i, reason(err))
-			continue
+	good, at := all, []int(nil)
+	if errs != nil {
+		good = make([]ack.Ack, 0, len(all))
+		for i := range all {
+			if errs[i] == nil {
+				good, at = append(good, all[i]), append(at, i)
+			}
 		}
-		ids[i] = a.CommandID
-		good, at = append(good, a), append(at, i)
 	}
 	if len(good) > 0 {
-		err := link.Ack(r.Context(), good...)
-		if err != nil && !transport.Refused(err) {
-			return err
+		err = link.Ack(r.Context(), good...)
+	}
+	switch {
+	case err != nil && !transport.Refused(err):
+		return err
+	case err == nil && errs == nil:
+		httplink.WriteJSON(w, http.StatusOK, recorded{len(all)})
+		return nil
+	case errs == nil:
+		errs = make(transport.AckErrors, len(all))
+		for i := range all {
+			errs[i] = transport.AckError(err, i)
 		}
+	default:
 		for i := range good {
 			errs[at[i]] = transport.AckError(err, i)
 		}
 	}
-	err = errs.Of()
-	switch {
-	case err == nil:
-		httplink.WriteJSON(w, http.StatusOK, recorded{len(raw)})
-		return nil
-	case !several:
+	if !several {
 		return errs[0]
 	}
-	httplink.WriteProblem(w, refusals(errs, ids))
+	httplink.WriteProblem(w, refusals(errs, all))
 	return nil
+}
+
+// decodeAcks returns the acks of a body, and what is wrong with those that do not decode; nil: with none.
+func decodeAcks(body []byte) (acks []ack.Ack, errs transport.AckErrors, several bool, err error) {
+	raw, several, err := split(body)
+	if err != nil {
+		return nil, nil, several, err
+	}
+	if several && wire.Read(body, func(r *wire.Reader) { acks = wire.ReadAcks(r) }) == nil {
+		return acks, nil, true, nil
+	}
+	acks = make([]ack.Ack, len(raw)) // one by one: some may be good
+	for i := range raw {
+		if err := json.Unmarshal(raw[i], &acks[i]); err != nil {
+			if errs == nil {
+				errs = make(transport.AckErrors, len(raw))
+			}
+			errs[i] = transport.Errorf(transport.CodeInvalid, "ack %d does not decode: %s", i, reason(err))
+			acks[i].CommandID = ""
+		}
+	}
+	return acks, errs, several, nil
 }
 
 type recorded struct {
@@ -141,7 +165,7 @@ type recorded struct {
 }
 
 // refusals says which of several acks were not recorded.
-func refusals(errs transport.AckErrors, ids []string) httplink.Problem {
+func refusals(errs transport.AckErrors, acks []ack.Ack) httplink.Problem {
 	p := httplink.Problem{
 		Type:   "about:blank",
 		Title:  http.StatusText(http.StatusConflict),
@@ -151,7 +175,7 @@ func refusals(errs transport.AckErrors, ids []string) httplink.Problem {
 	for i, err := range errs {
 		if err != nil {
 			e := transport.AsError(err)
-			p.Refused = append(p.Refused, httplink.Refusal{Index: i, CommandID: ids[i], Code: e.Code, Detail: e.Message})
+			p.Refused = append(p.Refused, httplink.Refusal{Index: i, CommandID: acks[i].CommandID, Code: e.Code, Detail: e.Message})
 		}
 	}
 	p.Detail = fmt.Sprintf("%d of %d acks were refused, the others are recorded", len(p.Refused), len(errs))
