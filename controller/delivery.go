@@ -153,7 +153,7 @@ func (p *page) take(e *ledger.Entry) {
 		Attempt:   e.State.Attempt + 1,
 		Started:   e.State.Stage.Running(),
 		AckWithin: command.Duration(c.opts.AckDeadline),
-		Command:   e.Command,
+		Command:   *e.Command,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -59,9 +60,19 @@ type link struct {
 	ending  sync.Once
 	err     error // why it ended; read after done
 	closing sync.Once
+
+	push atomic.Pointer[func()] // called instead of woken
+
+	again  sync.Mutex
+	timer  *time.Timer // to look again, where nobody waits in Receive; nil until it is needed
+	closed bool        // it is not needed any more
 }
 
 func (l *link) wake() {
+	if due := l.push.Load(); due != nil {
+		(*due)()
+		return
+	}
 	select {
 	case l.woken <- struct{}{}:
 	default:
@@ -73,6 +84,7 @@ func (l *link) end(err error) {
 	l.ending.Do(func() {
 		l.err = err
 		close(l.done)
+		l.wake()
 	})
 }
 
@@ -83,8 +95,54 @@ func (l *link) Close() error {
 			l.box.detach(l)
 		}
 		l.c.links.remove(l)
+		l.again.Lock()
+		defer l.again.Unlock()
+		l.closed = true
+		if l.timer != nil {
+			l.timer.Stop()
+		}
 	})
 	return nil
+}
+
+// Push implements transport.Pusher.
+func (l *link) Push(due func()) {
+	l.push.Store(&due)
+	due()
+}
+
+// Take implements transport.Pusher.
+func (l *link) Take() ([]transport.Delivery, error) {
+	select {
+	case <-l.done:
+		return nil, l.err
+	default:
+	}
+	page, look, err := l.next(context.Background())
+	if err != nil || len(page) > 0 {
+		return page, err
+	}
+	now := time.Now()
+	if look, err = l.lookAgain(look, now); err != nil {
+		return nil, err
+	}
+	if !look.IsZero() {
+		l.wakeIn(look.Sub(now))
+	}
+	return nil, nil
+}
+
+// wakeIn wakes after a while, and not at the time that was asked for before.
+func (l *link) wakeIn(d time.Duration) {
+	l.again.Lock()
+	defer l.again.Unlock()
+	switch {
+	case l.closed:
+	case l.timer == nil:
+		l.timer = time.AfterFunc(d, l.wake)
+	default:
+		l.timer.Reset(d)
+	}
 }
 
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
@@ -113,15 +171,9 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 // sleep returns when there may be something to do, at the latest at look unless that is zero.
 func (l *link) sleep(ctx context.Context, look time.Time) error {
 	now := time.Now()
-	for _, t := range []time.Time{l.expires, l.silentAt()} {
-		if t.IsZero() {
-			continue
-		}
-		if !now.Before(t) {
-			l.end(l.overdue(now))
-			return l.err
-		}
-		look = sooner(look, t)
+	look, err := l.lookAgain(look, now)
+	if err != nil {
+		return err
 	}
 	var due <-chan time.Time
 	if !look.IsZero() {
@@ -138,6 +190,22 @@ func (l *link) sleep(ctx context.Context, look time.Time) error {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// lookAgain is when to do so at the latest: at look, or when the link may come to its end. Past that
+// the link is ended.
+func (l *link) lookAgain(look, now time.Time) (time.Time, error) {
+	for _, t := range [2]time.Time{l.expires, l.silentAt()} {
+		if t.IsZero() {
+			continue
+		}
+		if !now.Before(t) {
+			l.end(l.overdue(now))
+			return look, l.err
+		}
+		look = sooner(look, t)
+	}
+	return look, nil
 }
 
 // silentAt is when the VM will have broken its promise to be heard of; zero without a promise.

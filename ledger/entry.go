@@ -12,10 +12,10 @@ import (
 
 // Entry is one command and what is known of it at one moment.
 type Entry struct {
-	VM      string          `json:"vm_id"`
-	Seq     uint64          `json:"seq"` // position among the VM's commands, from 1
-	Command command.Command `json:"command"`
-	State   ack.State       `json:"state"`
+	VM      string           `json:"vm_id"`
+	Seq     uint64           `json:"seq"` // position among the VM's commands, from 1
+	Command *command.Command `json:"command"`
+	State   ack.State        `json:"state"`
 
 	Reason    string          `json:"reason,omitempty"`    // the latest the agent or the controller gave
 	Result    json.RawMessage `json:"result,omitempty"`    // the latest the agent gave
@@ -49,7 +49,7 @@ func (e *Entry) Lane() Lane { return Lane(e.Command.Urgent) }
 
 // NewEntry is a command as it is appended.
 func NewEntry(vm string, seq uint64, cmd command.Command, now time.Time) Entry {
-	e := Entry{VM: vm, Seq: seq, Command: cmd}
+	e := Entry{VM: vm, Seq: seq, Command: &cmd}
 	e.step(ack.State{Stage: ack.Queued}, "", now)
 	return e
 }

@@ -54,6 +54,21 @@ type Link interface {
 	Close() error
 }
 
+// Pusher is a Link that says when there is something to receive, so that whoever serves it to a peer
+// needs no goroutine that waits in Receive, which is much of what an idle link costs. The controller's
+// own links are Pushers; any other Link is served all the same.
+type Pusher interface {
+	Link
+
+	// Push has due called once at first, and then whenever commands may have become due, or the link
+	// has ended. It may be called by several goroutines at a time. It must return at once and call
+	// nothing of the link. Receive must not be called any more.
+	Push(due func())
+
+	// Take is Receive without waiting: where nothing is due it returns no commands.
+	Take() ([]Delivery, error)
+}
+
 // Hello is what an agent says when it dials.
 type Hello struct {
 	// VM is the identity; a server half binds it to the credentials.

@@ -535,7 +535,7 @@ func testReopen(s *suite) {
 	require.NoError(s, err)
 	require.Equal(s, []string{waiting.Command.ID}, ids(due))
 	require.EqualValues(s, 4, s.append("vm-1", command.Options{}).Seq)
-	a, err := s.l.Append(s.Context(), "vm-1", settled.Command, ledger.Limits{}, s.now)
+	a, err := s.l.Append(s.Context(), "vm-1", *settled.Command, ledger.Limits{}, s.now)
 	require.NoError(s, err)
 	require.False(s, a.Created)
 }

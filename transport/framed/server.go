@@ -2,6 +2,7 @@ package framed
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -54,6 +55,8 @@ type server struct {
 	// guarded by end.mu
 	acks      []numbered[ack.Ack] // not recorded yet
 	recording bool                // somebody is at it
+	due       bool                // commands may be due at a Pusher
+	pushing   bool                // somebody looks
 	events    []numbered[event.Event]
 	taking    bool
 }
@@ -111,10 +114,14 @@ func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptio
 	return nil
 }
 
-// serve reads until the end; another goroutine sends what the link receives.
+// serve reads until the end; others send what the link receives.
 func (s *server) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	s.running.Go(func() { s.deliver(ctx) })
+	if p, ok := s.link.(transport.Pusher); ok {
+		p.Push(func() { s.push(p) })
+	} else {
+		s.running.Go(func() { s.deliver(ctx) })
+	}
 	s.stop(s.read(ctx))
 	<-s.done
 	cancel()
@@ -134,6 +141,45 @@ func (s *server) deliver(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// push has somebody look for what is due.
+func (s *server) push(p transport.Pusher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = true
+	if !s.pushing && s.err == nil {
+		s.pushing = true
+		s.running.Go(func() { s.sendDue(p) })
+	}
+}
+
+// sendDue sends what is due until nothing is.
+func (s *server) sendDue(p transport.Pusher) {
+	for s.isDue() {
+		runtime.Gosched() // whoever else is about to send a command to this VM: one frame takes them all
+		for {
+			page, err := p.Take()
+			if err == nil && len(page) > 0 {
+				err = s.send(&Frame{Commands: page})
+			}
+			if err != nil {
+				s.stop(err)
+				return
+			}
+			if len(page) == 0 {
+				break
+			}
+		}
+	}
+}
+
+func (s *server) isDue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.due && s.err == nil
+	s.due, s.pushing = false, due
+	return due
 }
 
 func (s *server) read(ctx context.Context) error {
