@@ -33,22 +33,38 @@ type ServeOptions struct {
 // Serve carries a link of t over p until it ends, and returns why. It closes p, and leaves no
 // goroutine.
 func Serve(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) error {
+	s, err := Accept(ctx, p, t, o)
+	if err != nil {
+		return err
+	}
+	return s.Run()
+}
+
+// Accept is the beginning of Serve, up to the welcome. The rest is Run, which may be called in a goroutine
+// of its own: that one's stack stays small. If it fails, p is closed.
+func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) (*Session, error) {
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	s := &server{end: newEnd(p)}
-	defer context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })()
-	err := s.accept(ctx, t, o)
-	if err == nil {
-		err = s.serve(ctx)
+	s := &Session{end: newEnd(p)}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
+	if err := s.accept(s.ctx, t, o); err != nil {
+		s.stop(err)
+		<-s.done
+		s.unwatch()
+		s.cancel()
+		return nil, s.reason()
 	}
-	s.stop(err)
-	<-s.done
-	return s.reason()
+	return s, nil
 }
 
-type server struct {
+// Session is a link that Accept has opened.
+type Session struct {
 	*end
+	ctx     context.Context // of calls of the link
+	cancel  context.CancelFunc
+	unwatch func() bool // of the context of Accept
 	link    transport.Link
 	running sync.WaitGroup
 
@@ -68,7 +84,7 @@ type numbered[T any] struct {
 }
 
 // accept does the handshake.
-func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptions) error {
+func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOptions) error {
 	late := time.AfterFunc(handshake, func() { s.stop(transport.Errorf(transport.CodeProtocol, "no hello within %s", handshake)) })
 	f, err := s.recv()
 	if !late.Stop() && err != nil {
@@ -114,25 +130,35 @@ func (s *server) accept(ctx context.Context, t transport.Transport, o ServeOptio
 	return nil
 }
 
-// serve reads until the end; others send what the link receives.
-func (s *server) serve(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// Run carries the link until it ends, and returns why. It must be called.
+func (s *Session) Run() error {
+	s.start()
+	s.read()
+	return s.finishUp()
+}
+
+// start has others send what the link receives.
+func (s *Session) start() {
 	if p, ok := s.link.(transport.Pusher); ok {
 		p.Push(func() { s.push(p) })
 	} else {
-		s.running.Go(func() { s.deliver(ctx) })
+		s.running.Go(s.deliver)
 	}
-	s.stop(s.read(ctx))
+}
+
+// finishUp leaves nothing behind.
+func (s *Session) finishUp() error {
 	<-s.done
-	cancel()
+	s.unwatch()
+	s.cancel()
 	s.link.Close()
 	s.running.Wait()
 	return s.reason()
 }
 
-func (s *server) deliver(ctx context.Context) {
+func (s *Session) deliver() {
 	for {
-		page, err := s.link.Receive(ctx)
+		page, err := s.link.Receive(s.ctx)
 		if err == nil {
 			err = s.send(&Frame{Commands: page})
 		}
@@ -144,7 +170,7 @@ func (s *server) deliver(ctx context.Context) {
 }
 
 // push has somebody look for what is due.
-func (s *server) push(p transport.Pusher) {
+func (s *Session) push(p transport.Pusher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.due = true
@@ -155,7 +181,7 @@ func (s *server) push(p transport.Pusher) {
 }
 
 // sendDue sends what is due until nothing is.
-func (s *server) sendDue(p transport.Pusher) {
+func (s *Session) sendDue(p transport.Pusher) {
 	for s.isDue() {
 		runtime.Gosched() // whoever else is about to send a command to this VM: one frame takes them all
 		for {
@@ -174,7 +200,7 @@ func (s *server) sendDue(p transport.Pusher) {
 	}
 }
 
-func (s *server) isDue() bool {
+func (s *Session) isDue() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := s.due && s.err == nil
@@ -182,45 +208,52 @@ func (s *server) isDue() bool {
 	return due
 }
 
-func (s *server) read(ctx context.Context) error {
+// read reads until the end. It is where an idle link waits: what it does goes on in others, so that its
+// own stack stays small.
+func (s *Session) read() {
 	for {
 		f, err := s.recv()
-		if err != nil {
-			return err
+		if err == nil {
+			err = s.handle(f)
 		}
-		switch {
-		case f.Acks != nil:
-			if len(f.Acks) > ack.MaxBatch {
-				return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
-			}
-			s.mu.Lock()
-			for len(s.acks) >= maxQueued && s.err == nil {
-				s.room.Wait()
-			}
-			s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
-			if !s.recording {
-				s.recording = true
-				s.running.Go(func() { s.record(ctx) })
-			}
-			s.mu.Unlock()
-		case f.Events != nil:
-			s.mu.Lock()
-			for len(s.events) >= maxQueued && s.err == nil {
-				s.room.Wait()
-			}
-			s.events = append(s.events, numbered[event.Event]{f.N, *f.Events})
-			if !s.taking {
-				s.taking = true
-				s.running.Go(func() { s.take(ctx) })
-			}
-			s.mu.Unlock()
+		if err != nil {
+			s.stop(err)
+			return
 		}
 	}
 }
 
+func (s *Session) handle(f *Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(f.Acks) > ack.MaxBatch:
+		return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
+	case f.Acks != nil:
+		for len(s.acks) >= maxQueued && s.err == nil {
+			s.room.Wait()
+		}
+		s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
+		if !s.recording {
+			s.recording = true
+			s.running.Go(s.record)
+		}
+	case f.Events != nil:
+		for len(s.events) >= maxQueued && s.err == nil {
+			s.room.Wait()
+		}
+		s.events = append(s.events, numbered[event.Event]{f.N, *f.Events})
+		if !s.taking {
+			s.taking = true
+			s.running.Go(s.take)
+		}
+	}
+	return nil
+}
+
 // record passes on what acks have come until there are none, those of several frames at once, so that
 // the ledger may write them together, and no more than one frame can answer.
-func (s *server) record(ctx context.Context) {
+func (s *Session) record() {
 	for {
 		s.mu.Lock()
 		n, acks := 0, 0
@@ -242,7 +275,7 @@ func (s *server) record(ctx context.Context) {
 		for _, f := range frames[1:] {
 			all = append(all, f.items...)
 		}
-		err := s.link.Ack(ctx, all...)
+		err := s.link.Ack(s.ctx, all...)
 		if err != nil && !transport.Refused(err) {
 			s.stop(err)
 			return
@@ -264,7 +297,7 @@ func (s *server) record(ctx context.Context) {
 }
 
 // take passes on what events have come until there are none.
-func (s *server) take(ctx context.Context) {
+func (s *Session) take() {
 	for {
 		s.mu.Lock()
 		frames := s.events
@@ -277,7 +310,7 @@ func (s *server) take(ctx context.Context) {
 		}
 		for _, f := range frames {
 			answer := &Taken{Of: f.n}
-			if err := s.link.Report(ctx, f.items...); err != nil {
+			if err := s.link.Report(s.ctx, f.items...); err != nil {
 				if !transport.Refused(err) {
 					s.stop(err)
 					return

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,9 @@ type HandlerOptions struct {
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
+	// Context ends all links with it. A request's own context, and what net/http keeps for a request,
+	// go when the connection has become a link. Default: none.
+	Context context.Context //nolint:containedctx // it is the server's, which has no method of its own
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -35,7 +39,10 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{t: t, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
+	if o.Context == nil {
+		o.Context = context.Background()
+	}
+	h := &handler{t: t, ctx: o.Context, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
 		ReadBufferSize:   readBuffer,
@@ -55,6 +62,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 
 type handler struct {
 	t         transport.Transport
+	ctx       context.Context
 	auth      httplink.Authenticate
 	keepalive time.Duration
 	log       *slog.Logger
@@ -77,7 +85,19 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // answered by Upgrader.Error
 	}
-	err = framed.Serve(r.Context(), newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive})
+	// The hello is waited for here. The link goes on in a goroutine that has neither this one's stack nor
+	// what net/http keeps for a request; whoever ends the links of t waits for it.
+	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive})
+	if err != nil {
+		h.ended(vm, err)
+		return
+	}
+	go h.run(session, vm)
+}
+
+func (h *handler) run(session *framed.Session, vm string) { h.ended(vm, session.Run()) }
+
+func (h *handler) ended(vm string, err error) {
 	if said := (*transport.Error)(nil); errors.As(err, &said) {
 		h.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
 	} else {
