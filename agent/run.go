@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -130,7 +131,7 @@ func (a *Agent) attempt(ctx context.Context, t *task) (ack.Ack, bool) {
 			return ack.Ack{Stage: ack.Rejected, Reason: "the agent's journal failed"}, true
 		}
 	}
-	a.log.Info("command started", "command_id", t.ID, "type", t.Type, "attempt", job.attempt)
+	a.log.LogAttrs(ctx, slog.LevelInfo, "command started", slog.String("command_id", t.ID), slog.String("type", string(t.Type)), slog.Int("attempt", job.attempt))
 	result, err := t.handler.call(ctx, job)
 	return outcome(ctx, result, err)
 }
@@ -211,10 +212,8 @@ func outcome(ctx context.Context, result any, err error) (ack.Ack, bool) {
 // controller delivers it again, whichever is first. It returns false where the agent stops.
 func (a *Agent) deferTask(ctx context.Context, t *task, deferral ack.Ack) bool {
 	a.mu.Lock()
-	select {
-	case <-t.again: // of an earlier deferral
-	default:
-	}
+	t.again = make(chan struct{}, 1)
+	again := t.again
 	t.stage = ack.Deferred
 	next := t.Attempt + 1
 	deferral.CommandID, deferral.Attempt, deferral.Time = t.ID, t.Attempt, time.Now()
@@ -229,7 +228,7 @@ func (a *Agent) deferTask(ctx context.Context, t *task, deferral ack.Ack) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-t.again:
+	case <-again:
 	case <-ctx.Done():
 		return !errors.Is(context.Cause(ctx), errStopping) // cancelled: run sees it
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -23,13 +24,13 @@ type task struct {
 	stage   ack.Stage
 	dropped *ack.Ack                // its end, decided before it began
 	stop    context.CancelCauseFunc // ends what goes on for it; nil while it waits for its turn
-	again   chan struct{}           // the controller delivered it again
+	again   chan struct{}           // the controller delivered it again; holds one, nil before a deferral
 	finally []func()
 	waiting []func(ack.Ack) // told of the end: cancel commands
 }
 
 func (a *Agent) newTask(d transport.Delivery) *task {
-	return &task{Delivery: d, handler: a.handlers[d.Type], begun: d.Started, again: make(chan struct{}, 1)}
+	return &task{Delivery: d, handler: a.handlers[d.Type], begun: d.Started}
 }
 
 // say queues what is now true of t. Nobody waits for what is not urgent: it goes out together with
@@ -79,7 +80,8 @@ func (a *Agent) finish(t *task, final ack.Ack) {
 			a.log.Error("cannot journal an outcome", "command_id", t.ID, "type", t.Type, "error", err)
 		}
 	}
-	a.log.Info("command finished", "command_id", t.ID, "type", t.Type, "stage", final.Stage, "attempt", final.Attempt)
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "command finished", slog.String("command_id", t.ID), slog.String("type", string(t.Type)),
+		slog.String("stage", string(final.Stage)), slog.Int("attempt", final.Attempt))
 	a.mu.Lock()
 	t.stage = final.Stage
 	delete(a.tasks, t.ID)

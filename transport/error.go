@@ -166,6 +166,9 @@ func (e AckErrors) Of() error {
 
 // AckError picks what an error of Link.Ack says of the i-th ack of the call.
 func AckError(err error, i int) error {
+	if err == nil {
+		return nil
+	}
 	if errs := AckErrors(nil); errors.As(err, &errs) {
 		if i < len(errs) {
 			return errs[i]
