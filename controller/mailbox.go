@@ -230,7 +230,12 @@ func (l *lane) blocked() bool {
 }
 
 func (l *lane) drop(seq uint64) {
-	if i, ok := l.search(seq); ok {
+	switch i, ok := l.search(seq); {
+	case !ok:
+	case i == 0: // as a rule; the others need not move up
+		l.flights[0] = flight{}
+		l.flights = l.flights[1:]
+	default:
 		l.flights = slices.Delete(l.flights, i, i+1)
 	}
 }

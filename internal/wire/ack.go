@@ -49,9 +49,15 @@ func appendAck(b []byte, a *ack.Ack) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// usualAck and usualDelivery are about what takes most room as JSON, in bytes.
+const (
+	usualAck      = 140
+	usualDelivery = 280
+)
+
 // ReadAcks reads an array of acks; null is nil.
 func ReadAcks(r *Reader) []ack.Ack {
-	acks := make([]ack.Ack, 0, 1)
+	acks := make([]ack.Ack, 0, min(r.room(usualAck), ack.MaxBatch))
 	if !r.Array(func() {
 		acks = append(acks, ack.Ack{})
 		readAck(r, &acks[len(acks)-1])

@@ -62,9 +62,12 @@ func Delivery(b []byte, d *transport.Delivery) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// mostDeliveries are in most pages.
+const mostDeliveries = 128
+
 // ReadDeliveries reads an array of commands on their way; null is nil.
 func ReadDeliveries(r *Reader) []transport.Delivery {
-	page := make([]transport.Delivery, 0, 1)
+	page := make([]transport.Delivery, 0, min(r.room(usualDelivery), mostDeliveries))
 	if !r.Array(func() {
 		page = append(page, transport.Delivery{})
 		ReadDelivery(r, &page[len(page)-1])

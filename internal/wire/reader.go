@@ -80,6 +80,9 @@ func (r *Reader) Array(element func()) bool {
 	return true
 }
 
+// room is how many elements of about a size there may be yet.
+func (r *Reader) room(size int) int { return 1 + len(r.dec.UnreadBuffer())/size }
+
 // begin steps into an object or array; false: it is null, or there is none.
 func (r *Reader) begin(kind jsontext.Kind) bool {
 	if r.err != nil {

@@ -21,7 +21,7 @@ import (
 type Ledger struct {
 	epoch string
 
-	mu      sync.RWMutex
+	mu      sync.Mutex
 	closed  bool
 	pending *index.Index
 	vms     map[string]*history
@@ -162,8 +162,8 @@ func (l *Ledger) Pending(ctx context.Context, vm string, lane ledger.Lane, after
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
@@ -175,8 +175,8 @@ func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
@@ -191,8 +191,8 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
@@ -216,8 +216,8 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}

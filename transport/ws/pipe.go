@@ -21,14 +21,23 @@ const (
 	writeBuffer  = 4 << 10
 )
 
-// buffers are lent to connections while they write.
+// writeBuffers are lent to connections while they write, and messages are buffers of one message.
 var (
 	writeBuffers sync.Pool
-	encodings    = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+	messages     = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 )
 
 // maxKept is the largest buffer that is kept for the next message.
 const maxKept = 64 << 10
+
+func borrow() *bytes.Buffer { return messages.Get().(*bytes.Buffer) }
+
+func giveBack(b *bytes.Buffer) {
+	if b.Cap() <= maxKept {
+		b.Reset()
+		messages.Put(b)
+	}
+}
 
 // pipe carries frames over one connection.
 type pipe struct {
@@ -42,13 +51,8 @@ func newPipe(conn *websocket.Conn) *pipe {
 }
 
 func (p *pipe) Send(f *framed.Frame) error {
-	b := encodings.Get().(*bytes.Buffer)
-	defer func() {
-		if b.Cap() <= maxKept {
-			b.Reset()
-			encodings.Put(b)
-		}
-	}()
+	b := borrow()
+	defer giveBack(b)
 	if err := framed.Encode(b, f); err != nil {
 		return fmt.Errorf("ws: %w", err)
 	}
@@ -83,16 +87,26 @@ func closeCode(c transport.Code) int {
 }
 
 func (p *pipe) Recv() (*framed.Frame, error) {
-	kind, b, err := p.conn.ReadMessage()
+	kind, r, err := p.conn.NextReader()
 	switch {
-	case errors.Is(err, websocket.ErrReadLimit):
-		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
 	case err != nil:
-		return nil, fmt.Errorf("ws: %w", err)
+		return nil, readError(err)
 	case kind != websocket.TextMessage:
 		return nil, transport.Errorf(transport.CodeProtocol, "a message is not text")
 	}
-	return framed.Decode(b)
+	b := borrow()
+	defer giveBack(b)
+	if _, err := b.ReadFrom(r); err != nil {
+		return nil, readError(err)
+	}
+	return framed.Decode(b.Bytes())
+}
+
+func readError(err error) error {
+	if errors.Is(err, websocket.ErrReadLimit) {
+		return transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
+	}
+	return fmt.Errorf("ws: %w", err)
 }
 
 func (p *pipe) Close() error {
