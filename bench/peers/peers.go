@@ -27,7 +27,7 @@ type promises struct {
 }
 
 // peers are all of them; the first is what the others are compared to.
-var peers = []*peer{&gorillaPeer, &miglinkMemory, &miglinkBolt, &natsPeer, &jetstreamPeer, &centrifugePeer}
+var peers = []*peer{&gorillaPeer, &miglinkMemory, &miglinkBolt, &natsPeer, &jetstreamPeer, &centrifugePeer, &opampPeer}
 
 // readyTime is how long agents may take until all are there.
 const readyTime = 30 * time.Second
