@@ -93,7 +93,7 @@ func (l *loop) floodCalls(ctx context.Context, g *errgroup.Group, o *options, en
 // floodPipes has a writer and a reader for each VM.
 func (l *loop) floodPipes(ctx context.Context, g *errgroup.Group, o *options, end time.Time, done *atomic.Int64) {
 	for _, p := range l.pipes {
-		underWay := make(chan struct{}, l.window(o))
+		underWay := make(chan struct{}, l.window(o)-1) // one more is with the reader
 		g.Go(func() error {
 			defer close(underWay)
 			for time.Now().Before(end) {

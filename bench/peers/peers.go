@@ -27,7 +27,10 @@ type promises struct {
 }
 
 // peers are all of them; the first is what the others are compared to.
-var peers = []*peer{&gorillaPeer, &miglinkMemory, &miglinkBolt, &natsPeer, &jetstreamPeer, &centrifugePeer, &opampPeer}
+var peers = []*peer{
+	&gorillaPeer, &miglinkMemory, &miglinkBolt, &natsPeer, &jetstreamPeer,
+	&centrifugePeer, &opampPeer, &mochiPeer, &mqttPeer,
+}
 
 // readyTime is how long agents may take until all are there.
 const readyTime = 30 * time.Second

@@ -57,6 +57,8 @@ func TestBadFlags(t *testing.T) {
 		"at least 1":       {"--vms", "0"},
 		"at most 1024":     {"--window", "2000"},
 		"takes some time":  {"--turn", "0s"},
+		"tcp://HOST:1883":  {"--mqtt", "localhost"},
+		"needs --mqtt":     {"--peers", "mqtt-broker"},
 	} {
 		_, err := kong.Must(&cli{}).Parse(args)
 		require.ErrorContains(t, err, says)
