@@ -50,7 +50,9 @@ func openCentrifuge(ctx context.Context, o *options, l *loop) error {
 		return err
 	}
 	l.clean.add(func() { _ = node.Shutdown(context.Background()) }) // its agents have gone
-	addr, err := l.serve(centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))
+	// By default a write that takes a second ends the connection, on either side: too soon on a machine that is
+	// kept busy on purpose.
+	addr, err := l.serve(centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{WriteTimeout: slack}))
 	if err != nil {
 		return err
 	}
@@ -72,26 +74,34 @@ func openCentrifuge(ctx context.Context, o *options, l *loop) error {
 
 func centrifugeAgent(url string, i int) error {
 	ctx := context.Background()
-	c := client.NewProtobufClient(url, client.Config{Data: []byte(strconv.Itoa(i))})
+	c := client.NewProtobufClient(url, client.Config{Data: []byte(strconv.Itoa(i)), ReadTimeout: slack, WriteTimeout: slack})
 	s, err := c.NewSubscription(vmName(i), client.SubscriptionConfig{Recoverable: true})
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default: // another was first
+		}
+	}
+	c.OnConnecting(func(e client.ConnectingEvent) {
+		if e.Code != 0 { // it is not the first time
+			fail(fmt.Errorf("disconnected: %d, %s", e.Code, e.Reason))
+		}
+	})
 	// An RPC that a handler waits for would wait for ever: the handler keeps its answer from being read.
 	ack := func(data []byte) {
 		if _, err := c.RPC(ctx, "ack", data); err != nil {
-			select {
-			case failed <- fmt.Errorf("ack: %w", err):
-			default: // another has failed before
-			}
+			fail(fmt.Errorf("ack: %w", err))
 		}
 	}
 	s.OnSubscribed(func(client.SubscribedEvent) { go ack(hello) })
 	s.OnPublication(func(e client.PublicationEvent) {
 		data, err := answerTo(e.Data)
 		if err != nil {
-			failed <- err
+			fail(err)
 			return
 		}
 		go ack(data)
