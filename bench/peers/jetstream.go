@@ -11,14 +11,14 @@ import (
 var jetstreamPeer = peer{
 	Name: "jetstream",
 	How: "a stream in a file and a durable consumer per VM with explicit acks, both with SyncAlways (sync_interval: always); " +
-		"the reply is core NATS; the server is in the controller's process; each VM's commands are published one by one, " +
-		"since more at once would only wait for the disk",
+		"the reply is core NATS; the server is in the controller's process",
 	Promises: promises{
-		Durable: "fsync: the command before Publish returns; not what came of it",
+		Durable: "fsync: the command before its PubAck; not what came of it",
 		Order:   "per VM, until one is redelivered",
 		Dedupe:  "what is published, by Nats-Msg-Id, for two minutes; not what is delivered",
 		Resume:  "also after the server was killed",
 	},
+	most:  4000, // PubAcks that a publisher may wait for at once, by default
 	open:  openJetStream,
 	agent: jetstreamAgent,
 }
@@ -55,16 +55,41 @@ func openJetStream(ctx context.Context, o *options, l *loop) error {
 		if _, err := conn.Subscribe("acks."+vmName(vm), func(m *nats.Msg) { in.hear(m.Data) }); err != nil {
 			return err
 		}
-		l.pipe(func() error {
+		l.pipes = append(l.pipes, jetstreamPipe(js, subject, in))
+	}
+	return l.startAgents(o, conn.ConnectedUrl())
+}
+
+// jetstreamPipe takes a command for acknowledged when it is on disk and its reply is there.
+func jetstreamPipe(js jetstream.JetStream, subject string, in inbox) pipe {
+	published := make(chan jetstream.PubAckFuture, maxWindow)
+	return pipe{
+		send: func() error {
 			id, data, err := newData()
 			if err != nil {
 				return err
 			}
-			_, err = js.Publish(ctx, subject, data, jetstream.WithMsgID(id))
+			f, err := js.PublishAsync(subject, data, jetstream.WithMsgID(id))
+			if err == nil {
+				published <- f
+			}
 			return err
-		})
+		},
+		ack: func(ctx context.Context) error {
+			if err := in.ack(ctx); err != nil {
+				return err
+			}
+			f := <-published
+			select {
+			case <-f.Ok():
+				return nil
+			case err := <-f.Err():
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
 	}
-	return l.startAgents(o, conn.ConnectedUrl())
 }
 
 func jetstreamAgent(url string, i int) error {

@@ -16,7 +16,7 @@ const maxWindow = 1024
 type options struct {
 	Peers  []string      `help:"What to measure beside bare gorilla. Default: all." placeholder:"NAME,…"`
 	MQTT   string        `name:"mqtt" help:"Measure this broker, too, as mqtt-broker." placeholder:"tcp://HOST:1883"`
-	Rounds int           `default:"7" help:"Rounds in which all take turns."`
+	Rounds int           `default:"6" help:"Rounds in which all take turns."`
 	Turn   time.Duration `default:"200ms" help:"Time of a turn; one of throughput takes five."`
 	VMs    int           `name:"vms" default:"100" help:"VMs that commands go to, for throughput."`
 	Window int           `default:"64" help:"Commands under way to each of them."`
