@@ -35,6 +35,10 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 bench: ## Every transport beside a bare loop, as tables
 	go run ./cmd/miglink bench
 
+.PHONY: bench-peers
+bench-peers: ## What else could carry commands, beside ours, as tables
+	cd bench/peers && go run .
+
 .PHONY: demo
 demo: ## A controller and agents as processes, every link cut once
 	go run ./cmd/miglink demo
