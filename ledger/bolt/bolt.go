@@ -22,7 +22,7 @@ import (
 const FileName = "ledger.db"
 
 const (
-	format      = "1"
+	format      = "2"
 	lockTimeout = time.Second
 )
 
@@ -44,11 +44,18 @@ type Ledger struct {
 	// too; the writer does not hold the lock while it commits.
 	nextMu sync.Mutex
 	next   *unsettled
-	dirty  map[string]*ledger.Entry // noted and not written yet
+	dirty  map[string]note   // noted and not written yet, by command ID
+	seqs   map[string]uint64 // the last of each VM that has been asked for
 
 	// live is the unsettled entries that are committed: what readers see.
 	liveMu sync.RWMutex
 	live   *unsettled
+}
+
+// note is what a command is, not yet on disk.
+type note struct {
+	entry *ledger.Entry
+	since time.Time
 }
 
 // Open opens or makes the ledger in dir. One process at a time may have it open: another
@@ -74,7 +81,8 @@ func Open(dir string) (*Ledger, error) {
 		requests: make(chan *request),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
-		dirty:    map[string]*ledger.Entry{},
+		dirty:    map[string]note{},
+		seqs:     map[string]uint64{},
 		live:     newUnsettled(),
 	}
 	if err := l.load(); err != nil {
@@ -108,9 +116,8 @@ func (l *Ledger) load() error {
 	}
 	return l.db.View(func(tx *bolt.Tx) error {
 		l.epoch = string(tx.Bucket(bucketMeta).Get(metaEpoch))
-		entries := tx.Bucket(bucketEntries)
-		return tx.Bucket(bucketPending).ForEach(func(key, _ []byte) error {
-			e, err := decodeEntry(entries.Get(key))
+		return tx.Bucket(bucketPending).ForEach(func(_, value []byte) error {
+			e, err := decodeEntry(value)
 			if err != nil {
 				return err
 			}
@@ -134,33 +141,11 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 
 // Update implements ledger.Ledger.
 func (l *Ledger) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([]ledger.Edited, error) {
-	if out, err := l.tryWithoutWrite(ctx, vm, edits); out != nil || err != nil {
-		return out, err
-	}
 	r := &request{vm: vm, edits: edits}
 	if err := l.do(ctx, r); err != nil {
 		return nil, err
 	}
 	return r.edited, nil
-}
-
-// tryWithoutWrite answers edits of which none changes anything; otherwise it returns nil.
-func (l *Ledger) tryWithoutWrite(ctx context.Context, vm string, edits []ledger.Edit) ([]ledger.Edited, error) {
-	out := make([]ledger.Edited, len(edits))
-	for i, edit := range edits {
-		e, err := l.Get(ctx, edit.ID)
-		switch {
-		case errors.Is(err, ledger.ErrNotFound), err == nil && e.VM != vm:
-			out[i].Err = ledger.ErrNotFound
-			continue
-		case err != nil:
-			return nil, err
-		}
-		if out[i] = e.Apply(edit); out[i].Changed {
-			return nil, nil
-		}
-	}
-	return out, nil
 }
 
 // Note implements ledger.Ledger.
@@ -182,7 +167,7 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		live := l.live.get(edit.ID)
 		if out[i] = e.Apply(edit); out[i].Changed {
 			l.next.put(out[i].Entry)
-			l.dirty[edit.ID] = out[i].Entry
+			l.dirty[edit.ID] = note{out[i].Entry, l.notedAt(edit.ID)}
 		}
 		switch { // readers see it on top of what is committed
 		case live == nil:
@@ -193,6 +178,14 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		}
 	}
 	return out
+}
+
+// notedAt is since when a command is dirty.
+func (l *Ledger) notedAt(id string) time.Time {
+	if n, ok := l.dirty[id]; ok {
+		return n.since
+	}
+	return time.Now()
 }
 
 // Prune implements ledger.Ledger.

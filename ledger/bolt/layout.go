@@ -14,17 +14,19 @@ import (
 )
 
 // The buckets. The key of an entry is its VM, a zero byte (which no name of a VM holds) and its Seq as
-// eight bytes, big-endian: the entries of a VM stand together, in order.
+// eight bytes, big-endian: the entries of a VM stand together, in order. A command is written when it is
+// sent and when it is settled, with two keys more the first time and one the second: keys are most of
+// what a command costs on disk.
 var (
 	bucketMeta    = []byte("meta")
-	bucketEntries = []byte("entries") // key → JSON of the entry
-	bucketPending = []byte("pending") // key → nothing; of unsettled entries
+	bucketPending = []byte("pending") // key → JSON of an entry that is not settled
+	bucketEntries = []byte("entries") // key → JSON of one that is
 	bucketSettled = []byte("settled") // UpdatedAt and key → nothing; of settled entries
 	bucketIDs     = []byte("ids")     // command ID → key
 	bucketKeys    = []byte("keys")    // VM, zero byte, idempotency key → key
-	bucketVMs     = []byte("vms")     // VM → the last Seq
+	bucketVMs     = []byte("vms")     // VM → a Seq; it has used no higher one that is not that of an entry
 
-	allBuckets = [][]byte{bucketMeta, bucketEntries, bucketPending, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
+	allBuckets = [][]byte{bucketMeta, bucketPending, bucketEntries, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
 
 	metaFormat = []byte("format")
 	metaEpoch  = []byte("epoch")
@@ -49,28 +51,56 @@ func decodeEntry(b []byte) (*ledger.Entry, error) {
 	return &e, nil
 }
 
-func findEntry(tx *bolt.Tx, id string) (*ledger.Entry, error) {
-	return entryAt(tx, tx.Bucket(bucketIDs).Get([]byte(id)))
+// findSettled returns the settled entry of a command.
+func findSettled(tx *bolt.Tx, id string) (*ledger.Entry, error) {
+	return settledAt(tx, tx.Bucket(bucketIDs).Get([]byte(id)))
 }
 
-func findByKey(tx *bolt.Tx, vm, key string) (*ledger.Entry, error) {
-	return entryAt(tx, tx.Bucket(bucketKeys).Get(idempotencyKey(vm, key)))
-}
-
-func entryAt(tx *bolt.Tx, key []byte) (*ledger.Entry, error) {
+func settledAt(tx *bolt.Tx, key []byte) (*ledger.Entry, error) {
 	if key == nil {
 		return nil, ledger.ErrNotFound
 	}
-	return decodeEntry(tx.Bucket(bucketEntries).Get(key))
+	value := tx.Bucket(bucketEntries).Get(key)
+	if value == nil {
+		return nil, ledger.ErrNotFound
+	}
+	return decodeEntry(value)
 }
 
-func nextSeq(tx *bolt.Tx, vm string) (uint64, error) {
-	b := tx.Bucket(bucketVMs)
-	seq := uint64(1)
-	if last := b.Get([]byte(vm)); len(last) == 8 {
-		seq = binary.BigEndian.Uint64(last) + 1
+// findByKey returns the ID of the command that has an idempotency key; empty: there is none.
+func findByKey(tx *bolt.Tx, vm, key string) string {
+	return string(tx.Bucket(bucketKeys).Get(idempotencyKey(vm, key)))
+}
+
+// lastSeq is the highest that a VM has used.
+func lastSeq(tx *bolt.Tx, vm string) uint64 {
+	var last uint64
+	if b := tx.Bucket(bucketVMs).Get([]byte(vm)); len(b) == 8 {
+		last = binary.BigEndian.Uint64(b)
 	}
-	return seq, b.Put([]byte(vm), binary.BigEndian.AppendUint64(nil, seq))
+	for _, bucket := range [][]byte{bucketPending, bucketEntries} {
+		if key, _ := before(tx.Bucket(bucket).Cursor(), append([]byte(vm), 1)); isOf(key, vm) {
+			last = max(last, binary.BigEndian.Uint64(key[len(key)-8:]))
+		}
+	}
+	return last
+}
+
+func isOf(key []byte, vm string) bool {
+	return len(key) == len(vm)+9 && string(key[:len(vm)]) == vm && key[len(vm)] == 0
+}
+
+// before moves to the last key before end.
+func before(c *bolt.Cursor, end []byte) (key, value []byte) {
+	if key, _ := c.Seek(end); key == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+// noteSeq remembers a number, for when its entry is gone.
+func noteSeq(tx *bolt.Tx, vm string, seq uint64) error {
+	return tx.Bucket(bucketVMs).Put([]byte(vm), binary.BigEndian.AppendUint64(nil, seq))
 }
 
 func insertEntry(tx *bolt.Tx, e *ledger.Entry) error {
@@ -79,58 +109,56 @@ func insertEntry(tx *bolt.Tx, e *ledger.Entry) error {
 		return err
 	}
 	if k := e.Command.IdempotencyKey; k != "" {
-		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(e.VM, k), key); err != nil {
+		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(e.VM, k), []byte(e.Command.ID)); err != nil {
 			return err
 		}
 	}
-	if err := tx.Bucket(bucketPending).Put(key, nil); err != nil {
-		return err
-	}
-	return writeEntry(tx, key, e)
+	return writeEntry(tx, e)
 }
 
-func writeEntry(tx *bolt.Tx, key []byte, e *ledger.Entry) error {
+// writeEntry writes an entry to where it belongs.
+func writeEntry(tx *bolt.Tx, e *ledger.Entry) error {
 	v, err := wirejson.Marshal(e)
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucketEntries).Put(key, v)
+	bucket := bucketPending
+	if e.State.Settled() {
+		bucket = bucketEntries
+	}
+	return tx.Bucket(bucket).Put(entryKey(e.VM, e.Seq), v)
 }
 
-// updateEntry writes a new state, and moves the entry between pending and settled.
+// updateEntry writes a new state, and moves the entry where it is settled now.
 func updateEntry(tx *bolt.Tx, before, after *ledger.Entry) error {
-	key := entryKey(after.VM, after.Seq)
 	settled := tx.Bucket(bucketSettled)
-	if before.State.Settled() {
+	switch {
+	case before.State.Settled():
 		if err := settled.Delete(settledKey(before)); err != nil {
+			return err
+		}
+	case after.State.Settled():
+		if err := tx.Bucket(bucketPending).Delete(entryKey(after.VM, after.Seq)); err != nil {
 			return err
 		}
 	}
 	if after.State.Settled() {
-		if err := tx.Bucket(bucketPending).Delete(key); err != nil {
-			return err
-		}
 		if err := settled.Put(settledKey(after), nil); err != nil {
 			return err
 		}
 	}
-	return writeEntry(tx, key, after)
+	return writeEntry(tx, after)
 }
 
-func listEntries(tx *bolt.Tx, vm string, before uint64, limit int) ([]*ledger.Entry, error) {
-	prefix := append([]byte(vm), 0)
+// listSettled returns up to limit settled entries of a VM with a Seq less than below (0: any), newest first.
+func listSettled(tx *bolt.Tx, vm string, below uint64, limit int) ([]*ledger.Entry, error) {
 	c := tx.Bucket(bucketEntries).Cursor()
-	// The first key that is not wanted; what is wanted stands before it.
 	end := append([]byte(vm), 1)
-	if before > 0 {
-		end = entryKey(vm, before)
-	}
-	step := c.Prev
-	if key, _ := c.Seek(end); key == nil {
-		step = c.Last
+	if below > 0 {
+		end = entryKey(vm, below)
 	}
 	var out []*ledger.Entry
-	for key, value := step(); key != nil && bytes.HasPrefix(key, prefix) && len(out) < limit; key, value = c.Prev() {
+	for key, value := before(c, end); isOf(key, vm) && len(out) < limit; key, value = c.Prev() {
 		e, err := decodeEntry(value)
 		if err != nil {
 			return nil, err
@@ -150,8 +178,11 @@ func pruneEntries(tx *bolt.Tx, then time.Time, limit int) (int, error) {
 	}
 	for _, k := range old {
 		key := k[8:]
-		e, err := entryAt(tx, key)
+		e, err := settledAt(tx, key)
 		if err != nil {
+			return 0, err
+		}
+		if err := noteSeq(tx, e.VM, lastSeq(tx, e.VM)); err != nil { // it may be the last that is left
 			return 0, err
 		}
 		if k := e.Command.IdempotencyKey; k != "" {

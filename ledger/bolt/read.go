@@ -1,8 +1,10 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -31,13 +33,10 @@ func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	}
 	var e *ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
-		e, err = findEntry(tx, id)
+		e, err = findSettled(tx, id)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return l.latest(e), nil
+	return e, err
 }
 
 func (l *Ledger) fromLive(id string) *ledger.Entry {
@@ -46,28 +45,32 @@ func (l *Ledger) fromLive(id string) *ledger.Entry {
 	return l.live.get(id)
 }
 
-// latest is e, or what has been noted of it since it was written.
-func (l *Ledger) latest(e *ledger.Entry) *ledger.Entry {
-	if live := l.fromLive(e.Command.ID); live != nil && live.Version > e.Version {
-		return live
-	}
-	return e
-}
-
 // List implements ledger.Ledger.
 func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) ([]*ledger.Entry, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
-	var out []*ledger.Entry
+	pending := l.allPending(vm) // first: what is settled meanwhile is then found twice, and not missed
+	var settled []*ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
-		out, err = listEntries(tx, vm, before, limit)
+		settled, err = listSettled(tx, vm, before, limit)
 		return err
 	})
-	for i := range out {
-		out[i] = l.latest(out[i])
+	out := settled
+	for _, e := range pending {
+		if before == 0 || e.Seq < before {
+			out = append(out, e)
+		}
 	}
-	return out, err
+	slices.SortStableFunc(out, func(a, b *ledger.Entry) int { return cmp.Compare(b.Seq, a.Seq) })
+	out = slices.CompactFunc(out, func(a, b *ledger.Entry) bool { return a.Seq == b.Seq })
+	return out[:min(limit, len(out))], err
+}
+
+func (l *Ledger) allPending(vm string) []*ledger.Entry {
+	l.liveMu.RLock()
+	defer l.liveMu.RUnlock()
+	return append(l.live.Pending(vm, ledger.Normal, 0, 0), l.live.Pending(vm, ledger.Urgent, 0, 0)...)
 }
 
 // VMs implements ledger.Ledger.

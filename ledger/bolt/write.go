@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -83,19 +84,7 @@ func (l *Ledger) gather(r *request) []*request {
 }
 
 func (l *Ledger) commit(batch []*request) {
-	var changed []*ledger.Entry
-	err := l.db.Update(func(tx *bolt.Tx) error {
-		l.nextMu.Lock()
-		defer l.nextMu.Unlock()
-		s := &staging{tx: tx, l: l}
-		for _, r := range batch {
-			if err := s.stage(r); err != nil {
-				return err
-			}
-		}
-		changed = s.changed
-		return s.notes()
-	})
+	changed, err := l.transact(batch)
 	if err != nil {
 		err = fmt.Errorf("ledger: %w", err)
 	}
@@ -103,6 +92,19 @@ func (l *Ledger) commit(batch []*request) {
 	for _, r := range batch {
 		r.done <- err
 	}
+}
+
+// transact carries out a batch in one transaction. If nothing changes nothing is written.
+func (l *Ledger) transact(batch []*request) ([]*ledger.Entry, error) {
+	tx, err := l.db.Begin(true)
+	if err != nil {
+		return nil, err
+	}
+	s := &staging{tx: tx, l: l}
+	if err := s.all(batch); err != nil || !s.wrote {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	return s.changed, tx.Commit()
 }
 
 // publish shows readers what was committed, notes of the meantime included; a failed commit is taken
@@ -113,7 +115,7 @@ func (l *Ledger) publish(changed []*ledger.Entry, err error) {
 	l.liveMu.Lock()
 	defer l.liveMu.Unlock()
 	if err != nil {
-		l.next = l.live.clone()
+		l.next, l.seqs = l.live.clone(), map[string]uint64{}
 		return
 	}
 	for _, e := range changed {
@@ -132,7 +134,7 @@ func (l *Ledger) flush() error {
 		return nil
 	}
 	return l.db.Update(func(tx *bolt.Tx) error {
-		return (&staging{tx: tx, l: l}).notes()
+		return (&staging{tx: tx, l: l}).notes(time.Now())
 	})
 }
 
@@ -140,7 +142,20 @@ func (l *Ledger) flush() error {
 type staging struct {
 	tx      *bolt.Tx
 	l       *Ledger
+	wrote   bool
 	changed []*ledger.Entry
+}
+
+// all stages a batch, and the notes that have waited.
+func (s *staging) all(batch []*request) error {
+	s.l.nextMu.Lock()
+	defer s.l.nextMu.Unlock()
+	for _, r := range batch {
+		if err := s.stage(r); err != nil {
+			return err
+		}
+	}
+	return s.notes(time.Now().Add(-noteAge))
 }
 
 func (s *staging) stage(r *request) error {
@@ -150,6 +165,7 @@ func (s *staging) stage(r *request) error {
 	case r.prune != nil:
 		var err error
 		r.prune.n, err = pruneEntries(s.tx, r.prune.then, r.prune.limit)
+		s.wrote = s.wrote || r.prune.n > 0
 		return err
 	}
 	r.edited = make([]ledger.Edited, len(r.edits))
@@ -176,7 +192,7 @@ func (s *staging) find(id string) (*ledger.Entry, error) {
 	if e := s.l.next.get(id); e != nil {
 		return e, nil
 	}
-	return findEntry(s.tx, id)
+	return findSettled(s.tx, id)
 }
 
 func (s *staging) append(vm string, a *addition) error {
@@ -205,7 +221,7 @@ func (s *staging) append(vm string, a *addition) error {
 		}
 		a.out.Superseded = append(a.out.Superseded, after)
 	}
-	seq, err := nextSeq(s.tx, vm)
+	seq, err := s.nextSeq(vm)
 	if err != nil {
 		return err
 	}
@@ -213,18 +229,32 @@ func (s *staging) append(vm string, a *addition) error {
 	if err := insertEntry(s.tx, &e); err != nil {
 		return err
 	}
+	s.wrote = true
 	s.l.next.put(&e)
 	s.changed = append(s.changed, &e)
 	a.out.Entry, a.out.Created = &e, true
 	return nil
 }
 
+// nextSeq is the next number of a VM. The last is known after the first time.
+func (s *staging) nextSeq(vm string) (uint64, error) {
+	last, ok := s.l.seqs[vm]
+	if !ok {
+		if last = lastSeq(s.tx, vm); last == 0 {
+			if err := noteSeq(s.tx, vm, 0); err != nil { // there is such a VM
+				return 0, err
+			}
+		}
+	}
+	s.l.seqs[vm] = last + 1
+	return last + 1, nil
+}
+
 func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	e, err := s.find(cmd.ID)
 	if err == ledger.ErrNotFound && cmd.IdempotencyKey != "" { //nolint:errorlint // our own, unwrapped
-		e, err = findByKey(s.tx, vm, cmd.IdempotencyKey)
-		if err == nil {
-			e, err = s.find(e.Command.ID)
+		if id := findByKey(s.tx, vm, cmd.IdempotencyKey); id != "" {
+			e, err = s.find(id)
 		}
 	}
 	switch {
@@ -240,18 +270,27 @@ func (s *staging) put(before, after *ledger.Entry) error {
 	if err := updateEntry(s.tx, before, after); err != nil {
 		return err
 	}
+	s.wrote = true
 	delete(s.l.dirty, after.Command.ID)
 	s.l.next.put(after)
 	s.changed = append(s.changed, after)
 	return nil
 }
 
-// notes adds what was noted to the transaction.
-func (s *staging) notes() error {
-	for id, e := range s.l.dirty {
-		if err := updateEntry(s.tx, e, e); err != nil {
+// noteAge is how long a note may wait for the command to be settled, which makes it needless. A crash
+// meanwhile costs what a crash before any write would: an attempt number is used twice.
+const noteAge = 100 * time.Millisecond
+
+// notes adds what was noted up to some time to the transaction.
+func (s *staging) notes(upto time.Time) error {
+	for id, n := range s.l.dirty {
+		if n.since.After(upto) {
+			continue
+		}
+		if err := writeEntry(s.tx, n.entry); err != nil {
 			return err
 		}
+		s.wrote = true
 		delete(s.l.dirty, id)
 	}
 	return nil

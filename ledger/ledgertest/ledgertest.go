@@ -538,4 +538,20 @@ func testReopen(s *suite) {
 	a, err := s.l.Append(s.Context(), "vm-1", *settled.Command, ledger.Limits{}, s.now)
 	require.NoError(s, err)
 	require.False(s, a.Created)
+
+	for _, e := range s.list("vm-1") {
+		s.acked("vm-1", e.Command.ID, ack.Failed)
+	}
+	_, err = s.l.Prune(s.Context(), s.now.Add(time.Hour), 100)
+	require.NoError(s, err)
+	require.Empty(s, s.list("vm-1"))
+	s.reopen()
+	require.EqualValues(s, 5, s.append("vm-1", command.Options{}).Seq, "a number is used once")
+}
+
+func (s *suite) list(vm string) []*ledger.Entry {
+	s.Helper()
+	entries, err := s.l.List(s.Context(), vm, 0, 100)
+	require.NoError(s, err)
+	return entries
 }
