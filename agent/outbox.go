@@ -22,7 +22,7 @@ type outbox struct {
 	mu      sync.Mutex
 	letters map[string]*letter
 	order   []string
-	sending int
+	sending int           // letters that are under way
 	now     chan struct{} // holds one: send at once
 	soon    chan struct{} // holds one: send after lingering
 	empty   chan struct{} // closed when there is nothing left; nil unless somebody waits
@@ -79,18 +79,18 @@ func (o *outbox) take(n int) []*letter {
 		delete(o.letters, id)
 	}
 	o.order = slices.Delete(o.order, 0, n)
-	o.sending = n
+	o.sending += n
 	if len(o.order) > 0 {
 		o.signal(true)
 	}
 	return batch
 }
 
-// sent ends a take; what is in again goes back, unless something newer is known by now.
-func (o *outbox) sent(again []*letter) {
+// sent ends a take of n; what is in again goes back, unless something newer is known by now.
+func (o *outbox) sent(n int, again []*letter) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.sending = 0
+	o.sending -= n
 	back := make([]string, 0, len(again))
 	for _, l := range again {
 		id := l.ack.CommandID
@@ -108,7 +108,7 @@ func (o *outbox) sent(again []*letter) {
 	if len(back) > 0 {
 		o.signal(true)
 	}
-	if len(o.order) == 0 && o.empty != nil {
+	if len(o.order) == 0 && o.sending == 0 && o.empty != nil {
 		close(o.empty)
 		o.empty = nil
 	}
@@ -127,8 +127,38 @@ func (o *outbox) emptied() <-chan struct{} {
 	return c
 }
 
+// ahead is how many batches more may be under way before the first is answered.
+const ahead = 3
+
 // sendAcks sends what is in the outbox until the link fails or ctx ends.
 func (a *Agent) sendAcks(ctx context.Context, link transport.Link) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var others sync.WaitGroup
+	for range ahead {
+		others.Go(func() { stop(a.sendMore(ctx, link)) })
+	}
+	err := a.sendFirst(ctx, link)
+	stop(err)
+	others.Wait()
+	return context.Cause(ctx)
+}
+
+// sendMore sends what is to be sent at once while others wait for their answers.
+func (a *Agent) sendMore(ctx context.Context, link transport.Link) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.out.now:
+			if err := a.sendBatch(ctx, link, a.out.take(ackBatch)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sendFirst also sends what may linger, and repeats what is held.
+func (a *Agent) sendFirst(ctx context.Context, link transport.Link) error {
 	a.out.signal(true)
 	lingering := time.NewTimer(0)
 	<-lingering.C
@@ -174,7 +204,7 @@ func (a *Agent) keepEvery() time.Duration {
 
 func (a *Agent) sendBatch(ctx context.Context, link transport.Link, batch []*letter) error {
 	if len(batch) == 0 {
-		a.out.sent(nil)
+		a.out.sent(0, nil)
 		return nil
 	}
 	acks := make([]ack.Ack, len(batch))
@@ -183,7 +213,7 @@ func (a *Agent) sendBatch(ctx context.Context, link transport.Link, batch []*let
 	}
 	err := link.Ack(ctx, acks...)
 	if err != nil && !transport.Refused(err) {
-		a.out.sent(batch)
+		a.out.sent(len(batch), batch)
 		return err
 	}
 	var again []*letter
@@ -202,7 +232,7 @@ func (a *Agent) sendBatch(ctx context.Context, link transport.Link, batch []*let
 			a.refused(l.ack, refusal)
 		}
 	}
-	a.out.sent(again)
+	a.out.sent(len(batch), again)
 	return fatal
 }
 

@@ -243,6 +243,11 @@ func (l *link) read() {
 func (l *link) handle(f *Frame) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if f.Recorded != nil {
+		if err := l.settle(f.Recorded); err != nil {
+			return err
+		}
+	}
 	switch {
 	case f.Commands != nil:
 		for i := range f.Commands {
@@ -258,8 +263,6 @@ func (l *link) handle(f *Frame) error {
 		case l.arrived <- struct{}{}:
 		default:
 		}
-	case f.Recorded != nil:
-		return l.recorded(f.Recorded)
 	case f.Taken != nil:
 		return l.taken(f.Taken)
 	}
@@ -268,7 +271,7 @@ func (l *link) handle(f *Frame) error {
 
 var errAnswer = errors.New("framed: the controller answered what was not asked")
 
-func (l *link) recorded(r *Recorded) error {
+func (l *link) settle(r *Recorded) error {
 	refused := r.Refused
 	for len(l.acks) > 0 && l.acks[0].frame.N != 0 && l.acks[0].frame.N <= r.Upto {
 		c := l.acks[0]

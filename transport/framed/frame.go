@@ -16,7 +16,8 @@ import (
 const Version = 1
 
 // Frame is one message of the protocol. N numbers the frames of each direction from 1; one of the
-// other fields is set. A frame with none, of a later version, is ignored.
+// other fields is set, and Recorded may be, besides Commands. A frame with none, of a later version, is
+// ignored.
 type Frame struct {
 	N uint64 `json:"n"`
 
@@ -90,16 +91,22 @@ func Encode(b *bytes.Buffer, f *Frame) error {
 	switch {
 	case f.Commands != nil:
 		out, err = wire.Deliveries(append(out, `,"commands":`...), f.Commands)
+		if f.Recorded != nil {
+			out = appendRecorded(out, f.Recorded)
+		}
 	case f.Acks != nil:
 		out, err = wire.Acks(append(out, `,"acks":`...), f.Acks)
 	case f.Recorded != nil && f.Recorded.Refused == nil:
-		out = wire.Number(append(out, `,"recorded":{"upto":`...), f.Recorded.Upto)
-		out = append(out, '}')
+		out = appendRecorded(out, f.Recorded)
 	default: // seldom
 		return wirejson.Encode(b, f)
 	}
 	_, _ = b.Write(append(out, '}')) // a Buffer takes all
 	return err
+}
+
+func appendRecorded(b []byte, r *Recorded) []byte {
+	return append(wire.Number(append(b, `,"recorded":{"upto":`...), r.Upto), '}')
 }
 
 // Decode reads what Encode wrote.

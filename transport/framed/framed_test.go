@@ -62,11 +62,16 @@ func (w *world) dial() transport.Link {
 func (w *world) send(n int) {
 	w.t.Helper()
 	for i := range n {
-		cmd, err := command.New(command.SetLogLevel{Level: "debug"}, command.Options{ID: fmt.Sprintf("c-%d", i+1)})
-		require.NoError(w.t, err)
-		_, err = w.c.Send(w.t.Context(), "vm-1", cmd)
-		require.NoError(w.t, err)
+		w.sendOne(fmt.Sprintf("c-%d", i+1))
 	}
+}
+
+func (w *world) sendOne(id string) {
+	w.t.Helper()
+	cmd, err := command.New(command.SetLogLevel{Level: "debug"}, command.Options{ID: id})
+	require.NoError(w.t, err)
+	_, err = w.c.Send(w.t.Context(), "vm-1", cmd)
+	require.NoError(w.t, err)
 }
 
 // say sends frames as they are on the wire.

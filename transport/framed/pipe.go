@@ -25,6 +25,10 @@ const (
 	defaultKeepalive = 15 * time.Second
 	maxKeepalive     = time.Hour // that a controller may ask an agent for
 	maxQueued        = 64        // frames that wait for the pipe
+
+	// answerTime is how long the answer to acks that nobody is held up by may wait for commands to go
+	// with: one message less in most round trips.
+	answerTime = time.Millisecond
 )
 
 var (
@@ -46,9 +50,11 @@ type end struct {
 	received uint64    // number of the last frame in
 	heard    time.Time // of the last frame in
 	timer    *time.Timer
-	last     *Frame // to be sent next, and nothing after it
-	parting  error  // why the link ends once last is sent
-	err      error  // why it ended
+	recorded *Recorded   // to be sent, with commands if there are some in time
+	answerer *time.Timer // when it is sent at the latest; nil before the first
+	last     *Frame      // to be sent next, and nothing after it
+	parting  error       // why the link ends once last is sent
+	err      error       // why it ended
 	done     chan struct{}
 }
 
@@ -81,12 +87,7 @@ func (e *end) flush() {
 	}
 	e.sending = true
 	for e.err == nil && (e.last != nil || len(e.queue) > 0) {
-		f := e.last
-		if f == nil {
-			f = e.queue[0]
-			e.queue[0] = nil
-			e.queue = e.queue[1:]
-		}
+		f := e.next()
 		e.sent++
 		f.N = e.sent
 		e.room.Broadcast()
@@ -104,6 +105,70 @@ func (e *end) flush() {
 		e.queue = nil
 	}
 	e.sending = false
+}
+
+// next takes the next frame out of the queue. mu is locked.
+func (e *end) next() *Frame {
+	if e.last != nil {
+		if e.recorded != nil { // what was done counts, also at the end
+			return &Frame{Recorded: e.takeRecorded()}
+		}
+		return e.last
+	}
+	f := e.queue[0]
+	e.queue[0] = nil
+	e.queue = e.queue[1:]
+	if f.Commands != nil {
+		f.Recorded = e.takeRecorded()
+	}
+	return f
+}
+
+func (e *end) takeRecorded() *Recorded {
+	r := e.recorded
+	e.recorded = nil
+	return r
+}
+
+// answer sends that acks were recorded: now, or where there is time for it with the next commands.
+func (e *end) answer(r *Recorded, thereIsTime bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return
+	}
+	if !thereIsTime {
+		for len(e.queue) >= maxQueued && e.err == nil {
+			e.room.Wait()
+		}
+		e.recorded = nil // r is of later acks, too
+		e.queue = append(e.queue, &Frame{Recorded: r})
+		e.flush()
+		return
+	}
+	armed := e.recorded != nil
+	e.recorded = r
+	switch {
+	case armed:
+	case e.answerer == nil:
+		e.answerer = time.AfterFunc(answerTime, e.answerNow)
+	default:
+		e.answerer.Reset(answerTime)
+	}
+}
+
+// answerNow is where no commands came in time.
+func (e *end) answerNow() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.recorded == nil || e.err != nil:
+	case len(e.queue) >= maxQueued:
+		e.answerer.Reset(answerTime)
+	default:
+		e.queue = append(e.queue, &Frame{Recorded: e.takeRecorded()})
+		e.flush()
+	}
 }
 
 // recv returns the next frame, and answers pings.
@@ -208,6 +273,9 @@ func (e *end) finish(err error) {
 	e.err = err
 	if e.timer != nil {
 		e.timer.Stop()
+	}
+	if e.answerer != nil {
+		e.answerer.Stop()
 	}
 	close(e.done)
 	e.room.Broadcast()

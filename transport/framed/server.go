@@ -47,6 +47,7 @@ func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) 
 		o.Keepalive = defaultKeepalive
 	}
 	s := &Session{end: newEnd(p)}
+	s.recorder.do, s.taker.do, s.sender.do = s.record, s.take, s.sendDue
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
 	if err := s.accept(s.ctx, t, o); err != nil {
@@ -68,13 +69,11 @@ type Session struct {
 	link    transport.Link
 	running sync.WaitGroup
 
+	recorder, taker, sender hand
+
 	// guarded by end.mu
-	acks      []numbered[ack.Ack] // not recorded yet
-	recording bool                // somebody is at it
-	due       bool                // commands may be due at a Pusher
-	pushing   bool                // somebody looks
-	events    []numbered[event.Event]
-	taking    bool
+	acks   []numbered[ack.Ack] // not recorded yet
+	events []numbered[event.Event]
 }
 
 // numbered is the content of one frame.
@@ -140,7 +139,7 @@ func (s *Session) Run() error {
 // start has others send what the link receives.
 func (s *Session) start() {
 	if p, ok := s.link.(transport.Pusher); ok {
-		p.Push(func() { s.push(p) })
+		p.Push(s.push)
 	} else {
 		s.running.Go(s.deliver)
 	}
@@ -170,42 +169,28 @@ func (s *Session) deliver() {
 }
 
 // push has somebody look for what is due.
-func (s *Session) push(p transport.Pusher) {
+func (s *Session) push() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.due = true
-	if !s.pushing && s.err == nil {
-		s.pushing = true
-		s.running.Go(func() { s.sendDue(p) })
-	}
+	s.work(&s.sender)
 }
 
 // sendDue sends what is due until nothing is.
-func (s *Session) sendDue(p transport.Pusher) {
-	for s.isDue() {
-		runtime.Gosched() // whoever else is about to send a command to this VM: one frame takes them all
-		for {
-			page, err := p.Take()
-			if err == nil && len(page) > 0 {
-				err = s.send(&Frame{Commands: page})
-			}
-			if err != nil {
-				s.stop(err)
-				return
-			}
-			if len(page) == 0 {
-				break
-			}
+func (s *Session) sendDue() {
+	runtime.Gosched() // others may be about to send a command to this VM: one frame takes them all
+	for {
+		page, err := s.link.(transport.Pusher).Take()
+		if err == nil && len(page) > 0 {
+			err = s.send(&Frame{Commands: page})
+		}
+		if err != nil {
+			s.stop(err)
+			return
+		}
+		if len(page) == 0 {
+			return
 		}
 	}
-}
-
-func (s *Session) isDue() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	due := s.due && s.err == nil
-	s.due, s.pushing = false, due
-	return due
 }
 
 // read reads until the end. It is where an idle link waits: what it does goes on in others, so that its
@@ -234,19 +219,13 @@ func (s *Session) handle(f *Frame) error {
 			s.room.Wait()
 		}
 		s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
-		if !s.recording {
-			s.recording = true
-			s.running.Go(s.record)
-		}
+		s.work(&s.recorder)
 	case f.Events != nil:
 		for len(s.events) >= maxQueued && s.err == nil {
 			s.room.Wait()
 		}
 		s.events = append(s.events, numbered[event.Event]{f.N, *f.Events})
-		if !s.taking {
-			s.taking = true
-			s.running.Go(s.take)
-		}
+		s.work(&s.taker)
 	}
 	return nil
 }
@@ -265,7 +244,6 @@ func (s *Session) record() {
 		if s.acks = s.acks[n:]; len(s.acks) == 0 {
 			s.acks = nil
 		}
-		s.recording = len(frames) > 0
 		s.room.Broadcast()
 		s.mu.Unlock()
 		if len(frames) == 0 {
@@ -281,18 +259,17 @@ func (s *Session) record() {
 			return
 		}
 		answer := &Recorded{Upto: frames[len(frames)-1].n}
-		at := 0
+		at, ends := 0, true
 		for _, f := range frames {
 			for i := range f.items {
 				if e := transport.AckError(err, at); e != nil {
 					answer.Refused = append(answer.Refused, Refused{Frame: f.n, Index: i, Close: toWire(e)})
 				}
+				ends = ends && f.items[i].Stage.Final()
 				at++
 			}
 		}
-		if s.send(&Frame{Recorded: answer}) != nil {
-			return
-		}
+		s.answer(answer, ends && answer.Refused == nil)
 	}
 }
 
@@ -302,7 +279,6 @@ func (s *Session) take() {
 		s.mu.Lock()
 		frames := s.events
 		s.events = nil
-		s.taking = len(frames) > 0
 		s.room.Broadcast()
 		s.mu.Unlock()
 		if len(frames) == 0 {

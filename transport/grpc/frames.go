@@ -117,7 +117,11 @@ func toControllerFrame(f *framed.Frame) *pb.ControllerFrame {
 			Version: toCount(f.Welcome.Version), Keepalive: toSeconds(f.Welcome.Keepalive),
 		}}
 	case f.Commands != nil:
-		out.Frame = &pb.ControllerFrame_Commands{Commands: &pb.Commands{Deliveries: each(f.Commands, toDelivery)}}
+		commands := &pb.Commands{Deliveries: each(f.Commands, toDelivery)}
+		if f.Recorded != nil {
+			commands.RecordedUpto = f.Recorded.Upto
+		}
+		out.Frame = &pb.ControllerFrame_Commands{Commands: commands}
 	case f.Recorded != nil:
 		out.Frame = &pb.ControllerFrame_Recorded{Recorded: &pb.Recorded{
 			Upto: f.Recorded.Upto,
@@ -156,6 +160,9 @@ func fromControllerFrame(m *pb.ControllerFrame) (*framed.Frame, error) {
 			if f.Commands[i], err = fromDelivery(d); err != nil {
 				return nil, err
 			}
+		}
+		if upto := m.Commands.GetRecordedUpto(); upto != 0 {
+			f.Recorded = &framed.Recorded{Upto: upto}
 		}
 	case *pb.ControllerFrame_Recorded:
 		f.Recorded = &framed.Recorded{

@@ -577,6 +577,7 @@ func (x *Welcome) GetKeepalive() *durationpb.Duration {
 type Commands struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Deliveries    []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	RecordedUpto  uint64                 `protobuf:"varint,2,opt,name=recorded_upto,json=recordedUpto,proto3" json:"recorded_upto,omitempty"` // not 0: and all acks up to and including those of this frame are on disk
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +617,13 @@ func (x *Commands) GetDeliveries() []*Delivery {
 		return x.Deliveries
 	}
 	return nil
+}
+
+func (x *Commands) GetRecordedUpto() uint64 {
+	if x != nil {
+		return x.RecordedUpto
+	}
+	return 0
 }
 
 // Delivery is one command on its way.
@@ -1980,11 +1988,12 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\x03via\x18\a \x01(\tR\x03via\"\\\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x127\n" +
-	"\tkeepalive\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tkeepalive\"@\n" +
+	"\tkeepalive\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tkeepalive\"e\n" +
 	"\bCommands\x124\n" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x14.miglink.v1.DeliveryR\n" +
-	"deliveries\"\xbf\x01\n" +
+	"deliveries\x12#\n" +
+	"\rrecorded_upto\x18\x02 \x01(\x04R\frecordedUpto\"\xbf\x01\n" +
 	"\bDelivery\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
