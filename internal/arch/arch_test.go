@@ -44,7 +44,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"ledger":                 {"ack command transport", ""},
 	"ledger/internal/index":  {"command ledger", ""},
 	"ledger/memory":          {"ack command ledger ledger/internal/index", "google/uuid"},
-	"ledger/bolt":            {"ack command internal/wirejson ledger ledger/internal/index", "google/uuid go.etcd.io/bbolt"},
+	"ledger/bolt":            {"ack command internal/wire ledger ledger/internal/index", "google/uuid go.etcd.io/bbolt"},
 	"ledger/ledgertest":      {"ack command ledger transport", "testify"},
 	"controller":             {"ack command event ledger transport", "google/uuid x/sync"},
 	"controller/admin":       {"ack command controller internal/httplink internal/wirejson ledger transport", "tmaxmax/go-sse"},

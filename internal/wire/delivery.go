@@ -25,7 +25,6 @@ func Deliveries(b []byte, page []transport.Delivery) ([]byte, error) {
 
 // Delivery appends one command on its way.
 func Delivery(b []byte, d *transport.Delivery) ([]byte, error) {
-	var err error
 	b = Text(append(b, `{"cursor":`...), d.Cursor)
 	b = Number(append(b, `,"attempt":`...), d.Attempt)
 	if d.Started {
@@ -34,29 +33,38 @@ func Delivery(b []byte, d *transport.Delivery) ([]byte, error) {
 	if d.AckWithin != 0 {
 		b = append(append(append(b, `,"ack_within":"`...), d.AckWithin.String()...), '"')
 	}
-	b = Text(append(b, `,"id":`...), d.ID)
-	b = Text(append(b, `,"type":`...), d.Type)
+	return commandFields(append(b, ','), &d.Command)
+}
+
+// Command appends a command.
+func Command(b []byte, c *command.Command) ([]byte, error) { return commandFields(append(b, '{'), c) }
+
+// commandFields appends the fields of a command, and the end of its object.
+func commandFields(b []byte, c *command.Command) ([]byte, error) {
+	var err error
+	b = Text(append(b, `"id":`...), c.ID)
+	b = Text(append(b, `,"type":`...), c.Type)
 	b = append(b, `,"parameters":`...)
-	if len(d.Parameters) == 0 {
+	if len(c.Parameters) == 0 {
 		b = append(b, `{}`...)
-	} else if b, err = Raw(b, d.Parameters); err != nil {
+	} else if b, err = Raw(b, c.Parameters); err != nil {
 		return b, err
 	}
-	if b, err = Time(append(b, `,"created_at":`...), d.CreatedAt); err != nil {
+	if b, err = Time(append(b, `,"created_at":`...), c.CreatedAt); err != nil {
 		return b, err
 	}
-	if !d.ExpiresAt.IsZero() {
-		if b, err = Time(append(b, `,"expires_at":`...), d.ExpiresAt); err != nil {
+	if !c.ExpiresAt.IsZero() {
+		if b, err = Time(append(b, `,"expires_at":`...), c.ExpiresAt); err != nil {
 			return b, err
 		}
 	}
-	if d.IdempotencyKey != "" {
-		b = Text(append(b, `,"idempotency_key":`...), d.IdempotencyKey)
+	if c.IdempotencyKey != "" {
+		b = Text(append(b, `,"idempotency_key":`...), c.IdempotencyKey)
 	}
-	if d.SupersedeKey != "" {
-		b = Text(append(b, `,"supersede_key":`...), d.SupersedeKey)
+	if c.SupersedeKey != "" {
+		b = Text(append(b, `,"supersede_key":`...), c.SupersedeKey)
 	}
-	if d.Urgent {
+	if c.Urgent {
 		b = append(b, `,"urgent":true`...)
 	}
 	return append(b, '}'), nil

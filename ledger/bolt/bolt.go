@@ -44,17 +44,18 @@ type Ledger struct {
 	// too; the writer does not hold the lock while it commits.
 	nextMu sync.Mutex
 	next   *unsettled
-	dirty  map[string]note   // noted and not written yet, by command ID
-	seqs   map[string]uint64 // the last of each VM that has been asked for
+	dirty  map[string]*ledger.Entry // noted and not written yet, by command ID
+	noted  []note                   // since when, the oldest first
+	seqs   map[string]uint64        // the last of each VM that has been asked for
 
 	// live is the unsettled entries that are committed: what readers see.
 	liveMu sync.RWMutex
 	live   *unsettled
 }
 
-// note is what a command is, not yet on disk.
+// note is that a command was noted.
 type note struct {
-	entry *ledger.Entry
+	id    string
 	since time.Time
 }
 
@@ -81,7 +82,7 @@ func Open(dir string) (*Ledger, error) {
 		requests: make(chan *request),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
-		dirty:    map[string]note{},
+		dirty:    map[string]*ledger.Entry{},
 		seqs:     map[string]uint64{},
 		live:     newUnsettled(),
 	}
@@ -167,7 +168,10 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		live := l.live.get(edit.ID)
 		if out[i] = e.Apply(edit); out[i].Changed {
 			l.next.put(out[i].Entry)
-			l.dirty[edit.ID] = note{out[i].Entry, l.notedAt(edit.ID)}
+			if l.dirty[edit.ID] == nil {
+				l.noted = append(l.noted, note{edit.ID, time.Now()})
+			}
+			l.dirty[edit.ID] = out[i].Entry
 		}
 		switch { // readers see it on top of what is committed
 		case live == nil:
@@ -178,14 +182,6 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		}
 	}
 	return out
-}
-
-// notedAt is since when a command is dirty.
-func (l *Ledger) notedAt(id string) time.Time {
-	if n, ok := l.dirty[id]; ok {
-		return n.since
-	}
-	return time.Now()
 }
 
 // Prune implements ledger.Ledger.

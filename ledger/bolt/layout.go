@@ -3,13 +3,10 @@ package bolt
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/ledger"
 )
 
@@ -41,14 +38,6 @@ func idempotencyKey(vm, key string) []byte { return []byte(vm + "\x00" + key) }
 func settledKey(e *ledger.Entry) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(e.UpdatedAt.UnixNano()))
 	return append(b, entryKey(e.VM, e.Seq)...)
-}
-
-func decodeEntry(b []byte) (*ledger.Entry, error) {
-	var e ledger.Entry
-	if err := json.Unmarshal(b, &e); err != nil {
-		return nil, fmt.Errorf("an entry does not decode: %w", err)
-	}
-	return &e, nil
 }
 
 // findSettled returns the settled entry of a command.
@@ -116,9 +105,12 @@ func insertEntry(tx *bolt.Tx, e *ledger.Entry) error {
 	return writeEntry(tx, e)
 }
 
+// usualEntry is about what takes most room, in bytes. A transaction keeps what is put until its end.
+const usualEntry = 640
+
 // writeEntry writes an entry to where it belongs.
 func writeEntry(tx *bolt.Tx, e *ledger.Entry) error {
-	v, err := wirejson.Marshal(e)
+	v, err := appendEntry(make([]byte, 0, usualEntry), e)
 	if err != nil {
 		return err
 	}

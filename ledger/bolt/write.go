@@ -283,11 +283,15 @@ const noteAge = 100 * time.Millisecond
 
 // notes adds what was noted up to some time to the transaction.
 func (s *staging) notes(upto time.Time) error {
-	for id, n := range s.l.dirty {
-		if n.since.After(upto) {
-			continue
+	for len(s.l.noted) > 0 && !s.l.noted[0].since.After(upto) {
+		id := s.l.noted[0].id
+		s.l.noted[0] = note{}
+		s.l.noted = s.l.noted[1:]
+		e := s.l.dirty[id]
+		if e == nil {
+			continue // was written with more
 		}
-		if err := writeEntry(s.tx, n.entry); err != nil {
+		if err := writeEntry(s.tx, e); err != nil {
 			return err
 		}
 		s.wrote = true
