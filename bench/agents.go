@@ -74,8 +74,12 @@ func (o *Options) startAgents(kind string, at place, n int) (_ *agents, err erro
 	cmd := exec.Command(o.Program[0], args...) //nolint:noctx // ended by close
 	var says bytes.Buffer
 	cmd.Stderr = &says
+	cmd.Env = os.Environ()
 	if o.Profile != "" {
-		cmd.Env = append(os.Environ(), profileEnv+"="+filepath.Join(o.Profile, kind+".pprof"))
+		cmd.Env = append(cmd.Env, profileEnv+"="+filepath.Join(o.Profile, kind+".pprof"))
+	}
+	if o.OneCPU {
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -35,6 +35,9 @@ type Options struct {
 	// Jitter more.
 	Delay, Jitter time.Duration
 
+	// OneCPU keeps this process and the agents' to one CPU together.
+	OneCPU bool
+
 	// Profile is a folder for CPU profiles: controller.pprof, and one for the latest agents of each kind.
 	Profile string
 
@@ -61,6 +64,7 @@ type Report struct {
 	Time       time.Time     `json:"time"`
 	Go         string        `json:"go"`
 	CPUs       int           `json:"cpus"`
+	OneCPU     bool          `json:"one_cpu,omitempty"` // both processes on the same
 	Delay      time.Duration `json:"delay,omitempty"`
 	Jitter     time.Duration `json:"jitter,omitempty"`
 	RoundTrip  []RoundTrip   `json:"round_trip,omitempty"`
@@ -142,10 +146,18 @@ func (o *Options) Check() error {
 
 // Run measures, and returns what it has so far where ctx ends or something fails.
 func Run(ctx context.Context, o Options) (Report, error) {
-	r := Report{Time: time.Now(), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0), Delay: o.Delay, Jitter: o.Jitter}
+	r := Report{Time: time.Now(), Go: runtime.Version(), Delay: o.Delay, Jitter: o.Jitter, OneCPU: o.OneCPU}
 	if err := o.Check(); err != nil {
 		return r, err
 	}
+	if o.OneCPU {
+		restore, err := onOneCPU()
+		if err != nil {
+			return r, err
+		}
+		defer restore()
+	}
+	r.CPUs = runtime.GOMAXPROCS(0)
 	ctx, o.fail = context.WithCancelCause(ctx)
 	defer o.fail(nil)
 	if o.Profile != "" {

@@ -3,6 +3,9 @@ package bench_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +86,56 @@ func TestDelay(t *testing.T) {
 	for _, m := range r.RoundTrip {
 		require.GreaterOrEqual(t, m.P50, 2*delay, m.Name())
 	}
+}
+
+// On one CPU is on the same one for both processes, and only for as long as the run.
+func TestOneCPU(t *testing.T) { // not parallel: it is all of this process
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can")
+	}
+	allowed := func(pid string) string {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		require.NoError(t, err)
+		return regexp.MustCompile(`Cpus_allowed_list:\s+(\S+)`).FindStringSubmatch(string(status))[1]
+	}
+	before, threads := allowed("self"), runtime.GOMAXPROCS(0)
+	during := map[string]bool{}
+	r, err := bench.Run(t.Context(), bench.Options{
+		Program: []string{os.Args[0], asAgents}, Measures: []string{"roundtrip"}, Transports: []string{"ws"}, Ledgers: []string{"memory"},
+		Rounds: 1, Turn: time.Millisecond, OneCPU: true,
+		Each: func() {
+			during[allowed("self")] = true
+			for _, child := range children(t) {
+				during[allowed(child)] = true
+			}
+		},
+	})
+	require.NoError(t, err)
+	require.Len(t, during, 1)
+	for cpus := range during {
+		require.Regexp(t, `^\d+$`, cpus)
+	}
+	require.Equal(t, before, allowed("self"))
+	require.Equal(t, threads, runtime.GOMAXPROCS(0))
+	require.Equal(t, 1, r.CPUs)
+	var tables strings.Builder
+	r.WriteTables(&tables)
+	require.Contains(t, tables.String(), "one CPU")
+}
+
+// children are the processes that this one has started.
+func children(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	require.NoError(t, err)
+	var ids []string
+	for _, f := range files {
+		list, err := os.ReadFile(f)
+		require.NoError(t, err)
+		ids = append(ids, strings.Fields(string(list))...)
+	}
+	require.NotEmpty(t, ids)
+	return ids
 }
 
 func TestBadOptions(t *testing.T) {

@@ -11,6 +11,9 @@ import (
 
 // WriteTables writes a table for each measure.
 func (r Report) WriteTables(w io.Writer) {
+	if r.OneCPU {
+		fmt.Fprintln(w, "With both processes on one CPU.")
+	}
 	if r.Delay > 0 || r.Jitter > 0 {
 		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, each way.\n", r.Delay, r.Jitter)
 	}

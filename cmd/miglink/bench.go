@@ -23,6 +23,7 @@ type benchCmd struct {
 	Fleet      int           `default:"1000" help:"VMs that are idle, or dial at once."`
 	Delay      time.Duration `help:"Delay all that passes, each way." placeholder:"DURATION"`
 	Jitter     time.Duration `help:"And by up to so much more." placeholder:"DURATION"`
+	OneCPU     bool          `name:"one-cpu" help:"Keep controller and agents to one CPU, where code counts and wake-ups do not. Linux."`
 	Output     string        `enum:"table,json,benchstat" default:"table" help:"table, json or benchstat."`
 	Profile    string        `type:"existingdir" help:"Write CPU profiles of the controller and the agents into this folder." placeholder:"FOLDER"`
 	HTML       string        `name:"html" help:"Write a page with charts, too." placeholder:"FILE"`
@@ -36,7 +37,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-agents"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter, Profile: c.Profile,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
