@@ -58,7 +58,7 @@ func (o *Options) openBare(ctx context.Context, name string, n int) (*loop, erro
 
 // startBare starts the agents of a bare loop, and returns when they began to dial.
 func (l *loop) startBare(o *Options, kind, url string, n int) (began time.Time, err error) {
-	if l.agents, err = o.startAgents(kind, place{url: url}, n); err != nil {
+	if l.agents, err = o.startAgents(kind, place{URL: url}, n); err != nil {
 		return time.Time{}, err
 	}
 	return time.Now(), l.agents.release()

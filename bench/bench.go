@@ -15,7 +15,7 @@ const maxWindow = 1024
 
 // Options of a run. Program is needed, the rest has defaults.
 type Options struct {
-	// Program is a command line that calls RunAgents with the four arguments that are added to it.
+	// Program is a command line that calls RunChild with the one argument that is added to it.
 	Program []string
 
 	Measures   []string // of Measures; default: all

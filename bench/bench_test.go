@@ -15,13 +15,13 @@ import (
 	"github.com/miglink/miglink/bench"
 )
 
-// asAgents has this binary be the agents.
-const asAgents = "-bench-agents"
+// asChild has this binary be another process of a run.
+const asChild = "-bench-child"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 6 && os.Args[1] == asAgents {
-		if err := bench.RunAgents(os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
-			fmt.Fprintln(os.Stderr, "agents:", err)
+	if len(os.Args) == 3 && os.Args[1] == asChild {
+		if err := bench.RunChild(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
 			os.Exit(1)
 		}
 		return
@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	steps := 0
 	o := bench.Options{
-		Program: []string{os.Args[0], asAgents},
+		Program: []string{os.Args[0], asChild},
 		Rounds:  3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10,
 		Each: func() { steps++ },
 	}
@@ -79,7 +79,7 @@ func TestDelay(t *testing.T) {
 	t.Parallel()
 	const delay = 5 * time.Millisecond
 	r, err := bench.Run(t.Context(), bench.Options{
-		Program: []string{os.Args[0], asAgents}, Measures: []string{"roundtrip"}, Ledgers: []string{"memory"},
+		Program: []string{os.Args[0], asChild}, Measures: []string{"roundtrip"}, Ledgers: []string{"memory"},
 		Rounds: 1, Turn: time.Millisecond, Delay: delay,
 	})
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestOneCPU(t *testing.T) { // not parallel: it is all of this process
 	before, threads := allowed("self"), runtime.GOMAXPROCS(0)
 	during := map[string]bool{}
 	r, err := bench.Run(t.Context(), bench.Options{
-		Program: []string{os.Args[0], asAgents}, Measures: []string{"roundtrip"}, Transports: []string{"ws"}, Ledgers: []string{"memory"},
+		Program: []string{os.Args[0], asChild}, Measures: []string{"roundtrip"}, Transports: []string{"ws"}, Ledgers: []string{"memory"},
 		Rounds: 1, Turn: time.Millisecond, OneCPU: true,
 		Each: func() {
 			during[allowed("self")] = true
@@ -140,7 +140,7 @@ func children(t *testing.T) []string {
 
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
-	program := []string{os.Args[0], asAgents}
+	program := []string{os.Args[0], asChild}
 	for says, o := range map[string]bench.Options{
 		"no program":      {},
 		"no transport":    {Program: program, Transports: []string{"pigeon"}},

@@ -5,7 +5,7 @@
 // nothing; the two take turns, so that their ratio holds on a noisy machine.
 //
 // The controller is in this process, and the agents are in another: a program that measures calls
-// RunAgents when it is started with the arguments of Options.Program. `miglink bench` is one.
+// RunChild when it is started as Options.Program. `miglink bench` is one.
 //
 //	go run ./cmd/miglink bench
 //	go test -run '^$' -bench Program -benchtime 1x ./bench    # the size of a small agent

@@ -27,7 +27,10 @@ import (
 const benchPrefix = "miglink-bench"
 
 // place is where agents find their controller.
-type place struct{ url, prefix string }
+type place struct {
+	URL    string `json:"url"`
+	Prefix string `json:"prefix,omitempty"` // on a broker
+}
 
 // cleanup is what is to be undone, the last first.
 type cleanup []func()
@@ -62,22 +65,22 @@ func openLedger(name string, clean *cleanup) (ledger.Ledger, error) {
 // serve puts a transport in front of c, for its agents.
 func (o *Options) serve(ctx context.Context, name string, c *controller.Controller, clean *cleanup) (at place, err error) {
 	var l io.Closer
-	at.prefix = benchPrefix + "-" + uuid.NewString()
-	if at.url, err = o.broker(name, clean); err != nil {
+	at.Prefix = benchPrefix + "-" + uuid.NewString()
+	if at.URL, err = o.broker(name, clean); err != nil {
 		return at, err
 	}
 	switch name {
 	case "nats":
-		l, err = nats.Listen(ctx, at.url, c, nats.ListenOptions{Prefix: at.prefix})
+		l, err = nats.Listen(ctx, at.URL, c, nats.ListenOptions{Prefix: at.Prefix})
 	case "redis":
-		l, err = redis.Listen(ctx, at.url, c, redis.ListenOptions{Prefix: at.prefix})
+		l, err = redis.Listen(ctx, at.URL, c, redis.ListenOptions{Prefix: at.Prefix})
 	case "rabbitmq":
-		l, err = rabbitmq.Listen(ctx, at.url, c, rabbitmq.ListenOptions{Prefix: at.prefix})
+		l, err = rabbitmq.Listen(ctx, at.URL, c, rabbitmq.ListenOptions{Prefix: at.Prefix})
 	default:
 		mux := http.NewServeMux()
 		mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
 		mux.Handle(grpc.Handler(c, grpc.HandlerOptions{}))
-		at.url, err = serveHTTP(mux, clean)
+		at.URL, err = serveHTTP(mux, clean)
 		return at, err
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		return err
 	}
 	o := bench.Options{
-		Program:  []string{self, "bench-agents"},
+		Program:  []string{self, "bench-child"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
 		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Delay: c.Delay, Jitter: c.Jitter, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
@@ -70,12 +70,9 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	return err
 }
 
-// benchAgentsCmd is the other process of bench.
-type benchAgentsCmd struct {
-	Kind   string `arg:""`
-	URL    string `arg:""`
-	Prefix string `arg:""`
-	Count  string `arg:""`
+// benchChildCmd is another process of bench.
+type benchChildCmd struct {
+	Task string `arg:""`
 }
 
-func (c *benchAgentsCmd) Run() error { return bench.RunAgents(c.Kind, c.URL, c.Prefix, c.Count) }
+func (c *benchChildCmd) Run() error { return bench.RunChild(c.Task) }
