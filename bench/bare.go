@@ -31,6 +31,8 @@ var bareLoops = map[string]func(ctx context.Context, o *Options, n int) (*loop, 
 	"nats":     bareNATS,
 	"redis":    bareRedis,
 	"rabbitmq": bareRabbitMQ,
+
+	commitFloor: bareCommit,
 }
 
 // bareAgents are their other ends.

@@ -31,6 +31,10 @@ type Options struct {
 	Rate   int           // commands a second, for load; default: 1000
 	Fleet  int           // VMs that are idle, or dial at once; default: 1000
 
+	Audience int   // VMs that a broadcast goes to, of which one in ten is linked; default: 10,000
+	Known    []int // VMs that a controller knows, for growth; the first are linked; default: 10, 100, 1000, 10,000
+	Past     int   // settled commands in the ledger, for growth; default: 1,000,000
+
 	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
 	// Jitter more.
 	Delay, Jitter time.Duration
@@ -47,8 +51,54 @@ type Options struct {
 	fail context.CancelCauseFunc // of the run
 }
 
-// Measures are what can be measured, in the order in which it is: idle VMs while little has happened.
-func Measures() []string { return []string{"idle", "roundtrip", "load", "throughput", "storm"} }
+// measures are in the order in which they are taken: idle VMs while little has happened.
+var measures = []struct {
+	name  string
+	steps func(o *Options) int
+	take  func(o *Options, ctx context.Context, r *Report) error
+}{
+	{"idle", func(o *Options) int { return len(o.ours()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Idle, err = o.idles(ctx)
+		return err
+	}},
+	{"roundtrip", func(o *Options) int { return o.Rounds * len(o.lone()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.RoundTrip, r.Commit, err = o.roundTrips(ctx)
+		return err
+	}},
+	{"load", func(o *Options) int { return o.floodRounds() * len(o.contenders(floods)) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Load, err = o.loads(ctx)
+		return err
+	}},
+	{"throughput", func(o *Options) int { return o.floodRounds() * len(o.contenders(floods)) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Throughput, err = o.throughputs(ctx, o.contenders(floods), o.VMs, o.Window)
+		return err
+	}},
+	{"durable", func(o *Options) int { return o.floodRounds() * len(o.durables()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Durable, err = o.throughputs(ctx, o.durables(), durableVMs, durableWindow)
+		return err
+	}},
+	{"storm", func(o *Options) int { return len(o.contenders(storms)) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Storm, err = o.storms(ctx)
+		return err
+	}},
+	{"broadcast", func(o *Options) int { return o.floodRounds() * len(o.onDisk()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Broadcast, err = o.broadcasts(ctx)
+		return err
+	}},
+	{"growth", func(o *Options) int { return o.Rounds * len(o.stages()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Growth, err = o.growth(ctx)
+		return err
+	}},
+}
+
+// Measures are what can be measured.
+func Measures() []string {
+	names := make([]string, 0, len(measures))
+	for _, m := range measures {
+		names = append(names, m.name)
+	}
+	return names
+}
 
 // Transports are those that can be measured.
 func Transports() []string {
@@ -68,10 +118,14 @@ type Report struct {
 	Delay      time.Duration `json:"delay,omitempty"`
 	Jitter     time.Duration `json:"jitter,omitempty"`
 	RoundTrip  []RoundTrip   `json:"round_trip,omitempty"`
+	Commit     *Latency      `json:"commit,omitempty"` // a bare commit of bbolt
 	Load       []Load        `json:"load,omitempty"`
 	Throughput []Throughput  `json:"throughput,omitempty"`
+	Durable    []Throughput  `json:"durable,omitempty"` // to few VMs, on disk
 	Idle       []Idle        `json:"idle,omitempty"`
 	Storm      []Storm       `json:"storm,omitempty"`
+	Broadcast  []Broadcast   `json:"broadcast,omitempty"`
+	Growth     []Growth      `json:"growth,omitempty"`
 }
 
 // Contender is what was measured.
@@ -118,13 +172,19 @@ func (o *Options) Check() error {
 	if slices.Contains(o.Transports, "redis") && o.Redis == "" || slices.Contains(o.Transports, "rabbitmq") && o.AMQP == "" {
 		return errors.New("bench: redis and rabbitmq need the URL of a server")
 	}
-	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Rate, new(1000)}, {&o.Fleet, new(1000)}} {
+	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Rate, new(1000)}, {&o.Fleet, new(1000)}, {&o.Audience, new(10_000)}, {&o.Past, new(1_000_000)}} {
 		if *d.value == 0 {
 			*d.value = *d.is
 		}
 		if *d.value < 1 {
-			return errors.New("bench: rounds, VMs, windows, rates and fleets are at least 1")
+			return errors.New("bench: numbers of rounds, VMs and commands are at least 1")
 		}
+	}
+	if len(o.Known) == 0 {
+		o.Known = []int{10, 100, 1000, 10_000}
+	}
+	if o.Known[0] < 1 || !slices.IsSorted(o.Known) {
+		return errors.New("bench: the numbers of VMs that are known are at least 1, the fewest first")
 	}
 	if o.Window > maxWindow {
 		return fmt.Errorf("bench: a window is at most %d", maxWindow)
@@ -167,28 +227,16 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		defer stop()
 	}
-	var err error
-	for _, m := range Measures() {
-		if !slices.Contains(o.Measures, m) {
+	for _, m := range measures {
+		if !slices.Contains(o.Measures, m.name) {
 			continue
 		}
-		switch m {
-		case "roundtrip":
-			r.RoundTrip, err = o.roundTrips(ctx)
-		case "load":
-			r.Load, err = o.loads(ctx)
-		case "throughput":
-			r.Throughput, err = o.throughputs(ctx)
-		case "idle":
-			r.Idle, err = o.idles(ctx)
-		case "storm":
-			r.Storm, err = o.storms(ctx)
-		}
+		err := m.take(&o, ctx, &r)
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", m, err)
+			return r, fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return r, nil
@@ -208,6 +256,20 @@ func (o *Options) contenders(bare func(transport string) bool) []Contender {
 	return cs
 }
 
+// ours are the transports that are more than a bare loop.
+func (o *Options) ours() []string { return o.Transports }
+
+// onDisk are ours with the ledger on disk, where that is wanted.
+func (o *Options) onDisk() []Contender {
+	var cs []Contender
+	for _, t := range o.ours() {
+		if slices.Contains(o.Ledgers, "bolt") && !fewAtOnce(t) {
+			cs = append(cs, Contender{t, "bolt"})
+		}
+	}
+	return cs
+}
+
 func (o *Options) open(ctx context.Context, c Contender, n int) (*loop, error) {
 	if c.Ledger == "" {
 		return o.openBare(ctx, c.Transport, n)
@@ -218,16 +280,9 @@ func (o *Options) open(ctx context.Context, c Contender, n int) (*loop, error) {
 // Steps is how many there will be, after Check.
 func (o *Options) Steps() int {
 	n := 0
-	for _, m := range o.Measures {
-		switch m {
-		case "idle":
-			n += len(o.Transports)
-		case "roundtrip":
-			n += o.Rounds * len(o.contenders(always))
-		case "load", "throughput":
-			n += o.floodRounds() * len(o.contenders(floods))
-		case "storm":
-			n += len(o.contenders(storms))
+	for _, m := range measures {
+		if slices.Contains(o.Measures, m.name) {
+			n += m.steps(o)
 		}
 	}
 	return n

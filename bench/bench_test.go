@@ -35,7 +35,7 @@ func TestRun(t *testing.T) {
 	steps := 0
 	o := bench.Options{
 		Program: []string{os.Args[0], asChild},
-		Rounds:  3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10,
+		Rounds:  3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10, Audience: 20, Known: []int{2, 4}, Past: 50,
 		Each: func() { steps++ },
 	}
 	require.NoError(t, o.Check())
@@ -71,6 +71,26 @@ func TestRun(t *testing.T) {
 	}
 	for _, m := range r.Storm {
 		require.Positive(t, m.Took, m.Name())
+	}
+	for _, m := range r.RoundTrip {
+		require.Equal(t, m.Ledger != "", m.P99ToBare > 0, m.Name())
+		require.Equal(t, m.Ledger == "bolt", m.ToFloor > 0, m.Name())
+	}
+	require.Positive(t, r.Commit.P50)
+	require.Len(t, r.Durable, transports+3)
+	for _, m := range r.Durable {
+		require.Positive(t, m.PerSecond, m.Name())
+		require.NotEqual(t, "memory", m.Ledger)
+	}
+	require.Len(t, r.Broadcast, transports)
+	for _, m := range r.Broadcast {
+		require.Positive(t, m.Took, m.Name())
+		require.Equal(t, 2, m.Linked)
+	}
+	require.Len(t, r.Growth, ledgers*(2+1))
+	for i, m := range r.Growth {
+		require.Positive(t, m.P50, m.Name())
+		require.Equal(t, i%3 > 0, m.ToLeast > 0, m.Name()) // the first is the least
 	}
 }
 
@@ -148,6 +168,7 @@ func TestBadOptions(t *testing.T) {
 		"no ledger":       {Program: program, Ledgers: []string{"paper"}},
 		"URL of a server": {Program: program, Transports: []string{"redis"}},
 		"at least 1":      {Program: program, VMs: -1},
+		"fewest first":    {Program: program, Known: []int{3, 2}},
 		"at most 1024":    {Program: program, Window: 2000},
 		"not negative":    {Program: program, Delay: -1},
 		"takes some time": {Program: program, Turn: -1},

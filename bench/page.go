@@ -34,7 +34,7 @@ func (r Report) WritePage(w io.Writer) error {
 	if len(r.Throughput) > 0 {
 		var bars []bar
 		for _, m := range r.Throughput {
-			bars = append(bars, bar{m.Contender, m.PerSecond, fmt.Sprintf("%.0f", m.PerSecond)})
+			bars = append(bars, bar{m.Name(), m.class(), m.PerSecond, fmt.Sprintf("%.0f", m.PerSecond)})
 		}
 		charts = append(charts, barChart("Throughput", fmt.Sprintf("Commands a second to %d VMs, %d under way to each, until the final ack.",
 			r.Throughput[0].VMs, r.Throughput[0].Window), bars))
@@ -42,16 +42,44 @@ func (r Report) WritePage(w io.Writer) error {
 	if len(r.Idle) > 0 {
 		var bars []bar
 		for _, m := range r.Idle {
-			bars = append(bars, bar{Contender{m.Transport, "memory"}, m.Bytes, fmt.Sprintf("%.1f KiB, %.0f goroutines", m.Bytes/1024, m.Goroutines)})
+			bars = append(bars, bar{m.Transport + ", memory", "ours", m.Bytes, fmt.Sprintf("%.1f KiB, %.0f goroutines", m.Bytes/1024, m.Goroutines)})
 		}
 		charts = append(charts, barChart("An idle VM", "Memory of the controller for a connected VM on whose link nothing happens.", bars))
+	}
+	if len(r.Durable) > 0 {
+		var bars []bar
+		for _, m := range r.Durable {
+			bars = append(bars, bar{m.Name(), m.class(), m.PerSecond, fmt.Sprintf("%.0f", m.PerSecond)})
+		}
+		charts = append(charts, barChart("Throughput to few VMs, on disk", fmt.Sprintf("Commands a second to %d VMs, %d under way to each; the bare loops have no disk.",
+			r.Durable[0].VMs, r.Durable[0].Window), bars))
 	}
 	if len(r.Storm) > 0 {
 		var bars []bar
 		for _, m := range r.Storm {
-			bars = append(bars, bar{m.Contender, float64(m.Took), short(m.Took)})
+			bars = append(bars, bar{m.Name(), m.class(), float64(m.Took), short(m.Took)})
 		}
 		charts = append(charts, barChart("Storm", fmt.Sprintf("%d VMs dial at once: the time until each has had the command that waited for it, and its final ack is in.", r.Storm[0].VMs), bars))
+	}
+	if len(r.Broadcast) > 0 {
+		var bars []bar
+		for _, m := range r.Broadcast {
+			bars = append(bars, bar{m.Name(), m.class(), float64(m.Took), fmt.Sprintf("%s, %.2f s of CPU", short(m.Took), m.CPUSeconds)})
+		}
+		charts = append(charts, barChart("Broadcast", fmt.Sprintf("The time until a command for each of %d VMs is on disk, %d of them linked.",
+			r.Broadcast[0].VMs, r.Broadcast[0].Linked), bars))
+	}
+	if len(r.Growth) > 0 {
+		var bars []bar
+		for _, m := range r.Growth {
+			name := fmt.Sprintf("%s, %d VMs", m.Ledger, m.Known)
+			if m.Past > 0 {
+				name = fmt.Sprintf("%s, %d past", m.Ledger, m.Past)
+			}
+			bars = append(bars, bar{name, m.class(), float64(m.P50), fmt.Sprintf("%s, %.0f µs of CPU", short(m.P50), m.CPU)})
+		}
+		charts = append(charts, barChart("Growth", fmt.Sprintf("Send to final ack over %s, the median, as the number of VMs grows that the controller knows, or of settled commands in its ledger, with %d VMs.",
+			r.Growth[0].Transport, r.Growth[0].Known), bars))
 	}
 	return page.Execute(w, struct {
 		Report
@@ -86,9 +114,9 @@ const (
 )
 
 type bar struct {
-	c     Contender
-	size  float64
-	value string
+	name, class string
+	size        float64
+	value       string
 }
 
 func barChart(title, says string, bars []bar) chart {
@@ -103,7 +131,7 @@ func barChart(title, says string, bars []bar) chart {
 			width = max(b.size, 0) / largest * (right - left)
 		}
 		c.Rows = append(c.Rows, chartRow{
-			Name: b.c.Name(), Class: b.c.class(), Value: b.value, Y: rowHeight*i + rowHeight/2, Bar: width, End: left + width,
+			Name: b.name, Class: b.class, Value: b.value, Y: rowHeight*i + rowHeight/2, Bar: width, End: left + width,
 		})
 	}
 	return c

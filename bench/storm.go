@@ -3,8 +3,6 @@ package bench
 import (
 	"context"
 	"time"
-
-	"github.com/miglink/miglink/controller"
 )
 
 // Storm is how long it takes until VMs that dial at once have had the command that waits for each, and the
@@ -51,29 +49,28 @@ func (o *Options) storm(ctx context.Context, c Contender) (Storm, error) {
 		s.Took = l.storm
 		return s, nil
 	}
-	var clean cleanup
-	defer clean.run()
-	ctl, at, err := o.startController(ctx, c.Transport, c.Ledger, &clean)
+	l := &loop{}
+	defer l.close()
+	ctl, err := o.startController(ctx, c.Transport, c.Ledger, l)
 	if err != nil {
 		return s, err
 	}
-	receipts := make([]*controller.Receipt, o.Fleet)
-	for i := range receipts {
-		if receipts[i], err = send(ctx, ctl, i); err != nil {
+	send := sendBy(ctl)
+	waits := make([]func(context.Context) error, o.Fleet)
+	for i := range waits {
+		if waits[i], err = send(ctx, vmName(i)); err != nil {
 			return s, err
 		}
 	}
-	a, err := o.startAgents(c.Transport, at, o.Fleet)
-	if err != nil {
+	if l.agents, err = o.startAgents(c.Transport, l.at, o.Fleet); err != nil {
 		return s, err
 	}
-	defer a.close()
 	began := time.Now()
-	if err := a.release(); err != nil {
+	if err := l.agents.release(); err != nil {
 		return s, err
 	}
-	for _, r := range receipts {
-		if _, err := r.Wait(ctx); err != nil {
+	for _, wait := range waits {
+		if err := wait(ctx); err != nil {
 			return s, err
 		}
 	}
