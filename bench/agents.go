@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
@@ -41,6 +42,7 @@ type agentsTask struct {
 	At    place  `json:"at"`
 	First int    `json:"first,omitempty"`
 	Count int    `json:"count"`
+	Tell  bool   `json:"tell,omitempty"` // say when a link is open, and which commands run
 }
 
 // agents are the process of such a task, and what is between them and their controller.
@@ -153,12 +155,31 @@ func (t *agentsTask) real(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
+	if t.Tell {
+		tr = telling{tr}
+	}
 	a, err := agent.New(tr, agent.Options{VM: vmName(i)})
 	if err != nil {
 		return err
 	}
-	agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) { return nil, nil }, agent.Policy{})
+	agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.UpdateConfig) (any, error) {
+		if t.Tell {
+			say(wordRan, job.Command().ID)
+		}
+		return nil, nil
+	}, agent.Policy{})
 	return a.Run(ctx)
+}
+
+// telling is a transport that says when a dial has succeeded: then the controller has taken the link.
+type telling struct{ transport.Transport }
+
+func (t telling) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	l, err := t.Transport.Dial(ctx, hello)
+	if err == nil {
+		say(wordLinked, hello.VM, time.Now().UnixNano())
+	}
+	return l, err
 }
 
 func vmName(i int) string { return "vm-" + strconv.Itoa(i) }

@@ -28,12 +28,14 @@ type Options struct {
 	Turn   time.Duration // of one contender in one round; default: 200 ms
 	VMs    int           // of load and throughput; default: 100
 	Window int           // commands under way to each of them; default: 64
-	Rate   int           // commands a second, for load; default: 1000
-	Fleet  int           // VMs that are idle, or dial at once; default: 1000
+	Rate   int           // commands a second, for load and reconnect; default: 1000
+	Fleet  int           // VMs that are idle, dial at once, or come back; default: 1000
 
-	Audience int   // VMs that a broadcast goes to, of which one in ten is linked; default: 10,000
-	Known    []int // VMs that a controller knows, for growth; the first are linked; default: 10, 100, 1000, 10,000
-	Past     int   // settled commands in the ledger, for growth; default: 1,000,000
+	Audience int           // VMs that a broadcast goes to, of which one in ten is linked; default: 10,000
+	Outage   time.Duration // from the controller's kill to its start, for reconnect; default: none
+
+	Known []int // VMs that a controller knows, for growth; the first are linked; default: 10, 100, 1000, 10,000
+	Past  int   // settled commands in the ledger, for growth; default: 1,000,000
 
 	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
 	// Jitter more.
@@ -81,6 +83,10 @@ var measures = []struct {
 		r.Storm, err = o.storms(ctx)
 		return err
 	}},
+	{"reconnect", func(o *Options) int { return len(o.onDisk()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+		r.Reconnect, err = o.reconnects(ctx)
+		return err
+	}},
 	{"broadcast", func(o *Options) int { return o.floodRounds() * len(o.onDisk()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
 		r.Broadcast, err = o.broadcasts(ctx)
 		return err
@@ -124,6 +130,7 @@ type Report struct {
 	Durable    []Throughput  `json:"durable,omitempty"` // to few VMs, on disk
 	Idle       []Idle        `json:"idle,omitempty"`
 	Storm      []Storm       `json:"storm,omitempty"`
+	Reconnect  []Reconnect   `json:"reconnect,omitempty"`
 	Broadcast  []Broadcast   `json:"broadcast,omitempty"`
 	Growth     []Growth      `json:"growth,omitempty"`
 }
@@ -195,8 +202,8 @@ func (o *Options) Check() error {
 	if o.Turn < 0 {
 		return errors.New("bench: a turn takes some time")
 	}
-	if o.Delay < 0 || o.Jitter < 0 {
-		return errors.New("bench: a delay is not negative")
+	if o.Delay < 0 || o.Jitter < 0 || o.Outage < 0 {
+		return errors.New("bench: a delay or an outage is not negative")
 	}
 	if o.Each == nil {
 		o.Each = func() {}

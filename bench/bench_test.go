@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +35,9 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	steps := 0
 	o := bench.Options{
-		Program: []string{os.Args[0], asChild},
-		Rounds:  3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10, Audience: 20, Known: []int{2, 4}, Past: 50,
+		Program:  []string{os.Args[0], asChild},
+		Measures: slices.DeleteFunc(bench.Measures(), func(m string) bool { return m == "reconnect" }),
+		Rounds:   3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10, Audience: 20, Known: []int{2, 4}, Past: 50,
 		Each: func() { steps++ },
 	}
 	require.NoError(t, o.Check())
@@ -46,7 +48,7 @@ func TestRun(t *testing.T) {
 	r.WriteTables(&tables)
 	require.Regexp(t, `ws +│ memory +│ .*s +│ .*s +│ .*s +│ .*s +│ +[0-9.]+ │`, tables.String())
 	require.NoError(t, r.WritePage(&page))
-	require.Equal(t, len(bench.Measures()), strings.Count(page.String(), "<svg"))
+	require.Equal(t, len(o.Measures), strings.Count(page.String(), "<svg"))
 	require.NotContains(t, page.String(), "NaN")
 	require.NotContains(t, page.String(), "ZgotmplZ")
 	r.WriteBenchmarks(&lines)
@@ -92,6 +94,36 @@ func TestRun(t *testing.T) {
 		require.Positive(t, m.P50, m.Name())
 		require.Equal(t, i%3 > 0, m.ToLeast > 0, m.Name()) // the first is the least
 	}
+}
+
+// A controller that is killed under load loses nothing, and nothing runs twice. Not over NATS: its broker tells
+// nobody that the controller has gone, and the test would take as long as silence is borne.
+func TestReconnect(t *testing.T) {
+	t.Parallel()
+	o := bench.Options{
+		Program: []string{os.Args[0], asChild}, Measures: []string{"reconnect"}, Transports: []string{"ws", "sse", "longpoll", "grpc"},
+		Turn: 20 * time.Millisecond, Fleet: 10, Rate: 200,
+	}
+	r, err := bench.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Len(t, r.Reconnect, 4)
+	for _, m := range r.Reconnect {
+		require.Zero(t, m.Missing, m.Name())
+		require.Zero(t, m.Lost, m.Name())
+		require.Zero(t, m.Twice, m.Name())
+		require.Positive(t, m.Accepted, m.Name())
+		require.Positive(t, m.Settled, m.Name())
+		require.LessOrEqual(t, m.P50, m.Last, m.Name())
+		require.Equal(t, m.Last, m.Back[100], m.Name())
+	}
+	var tables, page, lines strings.Builder
+	r.WriteTables(&tables)
+	require.Contains(t, tables.String(), "all is settled")
+	require.NoError(t, r.WritePage(&page))
+	require.Equal(t, 4, strings.Count(page.String(), "<polyline"))
+	require.NotContains(t, page.String(), "NaN")
+	r.WriteBenchmarks(&lines)
+	require.Regexp(t, `(?m)^BenchmarkReconnect/grpc/bolt-\d+\t10\t.*\t0 lost\t0 twice$`, lines.String())
 }
 
 // A slow network is slow for all.

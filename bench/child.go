@@ -17,7 +17,8 @@ import (
 
 // task is what another process of a run is to do, as JSON the argument that is added to Options.Program.
 type task struct {
-	Agents *agentsTask `json:"agents,omitempty"`
+	Agents     *agentsTask     `json:"agents,omitempty"`
+	Controller *controllerTask `json:"controller,omitempty"`
 }
 
 // RunChild is a process that Options.Program starts, with the one argument that is added to it. It ends with
@@ -34,8 +35,11 @@ func RunChild(argument string) error {
 		}
 		defer stop()
 	}
-	if t.Agents != nil {
+	switch {
+	case t.Agents != nil:
 		return t.Agents.run()
+	case t.Controller != nil:
+		return t.Controller.run()
 	}
 	return errors.New("a process without a task")
 }

@@ -55,12 +55,19 @@ func (o *Options) startController(ctx context.Context, name, store string, l *lo
 	return o.startOn(ctx, name, led, l)
 }
 
-// startOn starts a controller that takes more than is under way.
+// startOn starts one on a ledger.
 func (o *Options) startOn(ctx context.Context, name string, led ledger.Ledger, l *loop) (c *controller.Controller, err error) {
-	c = controller.New(led, controller.Options{Window: maxWindow, Limits: ledger.Limits{Commands: 2 * maxWindow}})
+	c = newController(led)
 	l.clean.add(func() { c.Close() })
-	l.at, err = o.serve(ctx, name, c, &l.clean)
-	return c, err
+	if l.at, err = o.place(name, &l.clean); err != nil {
+		return nil, err
+	}
+	return c, serve(ctx, name, &l.at, anyPort, c, &l.clean)
+}
+
+// newController returns one that takes more than is under way.
+func newController(l ledger.Ledger) *controller.Controller {
+	return controller.New(l, controller.Options{Window: maxWindow, Limits: ledger.Limits{Commands: 2 * maxWindow}})
 }
 
 // link starts the first n agents of a loop, and returns once each has had a command.

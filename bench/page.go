@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -61,6 +62,9 @@ func (r Report) WritePage(w io.Writer) error {
 		}
 		charts = append(charts, barChart("Storm", fmt.Sprintf("%d VMs dial at once: the time until each has had the command that waited for it, and its final ack is in.", r.Storm[0].VMs), bars))
 	}
+	if len(r.Reconnect) > 0 {
+		charts = append(charts, backChart(r.Reconnect))
+	}
 	if len(r.Broadcast) > 0 {
 		var bars []bar
 		for _, m := range r.Broadcast {
@@ -93,6 +97,7 @@ type chart struct {
 	Height      int
 	Ticks       []tickMark
 	Rows        []chartRow
+	Curves      []curve
 }
 
 type tickMark struct {
@@ -135,6 +140,49 @@ func barChart(title, says string, bars []bar) chart {
 		})
 	}
 	return c
+}
+
+// backChart is the share of the VMs that are back, as time goes on.
+func backChart(rows []Reconnect) chart {
+	c := chart{
+		Title: "Reconnect",
+		Says: fmt.Sprintf("The controller of %d VMs is killed and started again, at %d commands a second: the share of the VMs that are back, from the kill on.",
+			rows[0].VMs, rows[0].Rate),
+		Height: backHeight + rowHeight,
+	}
+	longest := time.Duration(1)
+	for _, m := range rows {
+		longest = max(longest, m.Last)
+	}
+	x := func(d time.Duration) float64 { return left + float64(d)/float64(longest)*(right-left) }
+	for i := range ticksOfTime {
+		at := longest * time.Duration(i) / (ticksOfTime - 1)
+		c.Ticks = append(c.Ticks, tickMark{x(at), short(at)})
+	}
+	for i, m := range rows {
+		var points strings.Builder
+		for percent, at := range m.Back {
+			fmt.Fprintf(&points, "%.1f,%.1f ", x(at), backHeight*(1-float64(percent)/100))
+		}
+		y := rowHeight*i + rowHeight/2
+		c.Curves = append(c.Curves, curve{
+			Class: fmt.Sprintf("curve%d", i%curveColours), Name: m.Transport, Y: y, Points: points.String(),
+			Value: fmt.Sprintf("all: %s, lost %d, twice %d", short(m.Last), m.Lost, m.Twice),
+		})
+	}
+	return c
+}
+
+const (
+	backHeight   = 200
+	ticksOfTime  = 6
+	curveColours = 6
+)
+
+// curve is a line of points, with its name at the left.
+type curve struct {
+	Class, Name, Value, Points string
+	Y                          int
 }
 
 type latencyRow struct {

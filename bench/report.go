@@ -62,6 +62,16 @@ func (r Report) WriteTables(w io.Writer) {
 		}
 		t.Render()
 	}
+	if len(r.Reconnect) > 0 {
+		t := newTable(w, fmt.Sprintf("The controller of %d VMs is killed at %d commands/s", r.Reconnect[0].VMs, r.Reconnect[0].Rate), "",
+			"half are back", "99 %", "all", "all is settled", "missing", "accepted", "lost", "run twice")
+		for _, m := range r.Reconnect {
+			t.AppendRow(table.Row{
+				m.Transport, m.kind(), short(m.P50), short(m.P99), short(m.Last), short(m.Settled), m.Missing, m.Accepted, m.Lost, m.Twice,
+			})
+		}
+		t.Render()
+	}
 	if len(r.Broadcast) > 0 {
 		t := newTable(w, fmt.Sprintf("A broadcast to %d VMs, %d linked", r.Broadcast[0].VMs, r.Broadcast[0].Linked), "", "on disk", "CPU s")
 		for _, m := range r.Broadcast {
@@ -113,6 +123,10 @@ func (r Report) WriteBenchmarks(w io.Writer) {
 	}
 	for _, m := range r.Storm {
 		line(m.Contender, "Storm", int64(m.VMs), ns(m.Took), "ns")
+	}
+	for _, m := range r.Reconnect {
+		line(m.Contender, "Reconnect", int64(m.VMs), ns(m.P50), "p50-ns", ns(m.P99), "p99-ns", ns(m.Last), "last-ns", ns(m.Settled), "settled-ns",
+			float64(m.Missing), "missing", float64(m.Lost), "lost", float64(m.Twice), "twice")
 	}
 	for _, m := range r.Broadcast {
 		line(m.Contender, "Broadcast", int64(m.VMs), ns(m.Took), "ns", m.CPUSeconds, "cpu-s")

@@ -10,7 +10,7 @@ import (
 )
 
 type benchCmd struct {
-	Measures   []string      `help:"idle, roundtrip, load, throughput, durable, storm, broadcast, growth. Default: all." placeholder:"NAME,…"`
+	Measures   []string      `help:"idle, roundtrip, load, throughput, durable, storm, reconnect, broadcast, growth. Default: all." placeholder:"NAME,…"`
 	Transports []string      `help:"Transports to measure. Default: those for which there is a broker, or that need none." placeholder:"NAME,…"`
 	Ledgers    []string      `help:"memory, bolt. Default: both." placeholder:"NAME,…"`
 	Redis      string        `help:"Measure redis, too, on this server." placeholder:"redis://HOST:6379"`
@@ -19,8 +19,9 @@ type benchCmd struct {
 	Turn       time.Duration `default:"200ms" help:"Time of a turn; one of load or throughput takes five."`
 	VMs        int           `name:"vms" default:"100" help:"VMs that commands go to, for load and throughput."`
 	Window     int           `default:"64" help:"Commands under way to each of them."`
-	Rate       int           `default:"1000" help:"Commands that are due in a second, for load."`
-	Fleet      int           `default:"1000" help:"VMs that are idle, or dial at once."`
+	Rate       int           `default:"1000" help:"Commands that are due in a second, for load and reconnect."`
+	Fleet      int           `default:"1000" help:"VMs that are idle, dial at once, or come back."`
+	Outage     time.Duration `help:"How long the controller is away, for reconnect. Default: as long as it takes to start." placeholder:"DURATION"`
 	Audience   int           `default:"10000" help:"VMs that a broadcast goes to; one in ten is linked."`
 	Known      []int         `default:"10,100,1000,10000" help:"VMs that are known, for growth; the first are linked."`
 	Past       int           `default:"1000000" help:"Settled commands in the ledger, for growth."`
@@ -40,7 +41,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-child"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, OneCPU: c.OneCPU, Profile: c.Profile,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
