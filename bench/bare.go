@@ -24,6 +24,7 @@ var probe = message{ID: "0197-0000", Type: "update_config", Parameters: map[stri
 // bareLoops are the least that could send a command and hear of it, as the options of a transport are
 // introduced: no ledger, no promises.
 var bareLoops = map[string]func(ctx context.Context, o *Options, n int) (*loop, error){
+	rawTCP:     bareTCP,
 	"ws":       bareWebSocket,
 	"sse":      bareSSE,
 	"longpoll": bareLongPoll,
@@ -37,6 +38,7 @@ var bareLoops = map[string]func(ctx context.Context, o *Options, n int) (*loop, 
 
 // bareAgents are their other ends.
 var bareAgents = map[string]func(url string, i int) error{
+	"bare-tcp":      bareTCPAgent,
 	"bare-ws":       bareWebSocketAgent,
 	"bare-sse":      bareSSEAgent,
 	"bare-longpoll": bareLongPollAgent,

@@ -19,7 +19,7 @@ type Options struct {
 	Program []string
 
 	Measures   []string // of Measures; default: all
-	Transports []string // of Transports; default: those that need nothing outside
+	Transports []string // of Transports, and tcp, a bare loop by itself; default: those that need nothing outside
 	Ledgers    []string // memory, bolt; default: both
 	Redis      string   // URL of a server, for redis
 	AMQP       string   // URL of a broker, for rabbitmq
@@ -106,7 +106,7 @@ func Measures() []string {
 	return names
 }
 
-// Transports are those that can be measured.
+// Transports are those of ours.
 func Transports() []string {
 	names := make([]string, 0, len(registry))
 	for _, w := range registry {
@@ -155,7 +155,7 @@ func (o *Options) Check() error {
 		o.Measures = Measures()
 	}
 	if len(o.Transports) == 0 {
-		o.Transports = []string{"ws", "sse", "longpoll", "grpc", "nats"}
+		o.Transports = []string{rawTCP, "ws", "sse", "longpoll", "grpc", "nats"}
 		if o.Redis != "" {
 			o.Transports = append(o.Transports, "redis")
 		}
@@ -169,7 +169,7 @@ func (o *Options) Check() error {
 	for _, of := range []struct {
 		what          string
 		chosen, among []string
-	}{{"measure", o.Measures, Measures()}, {"transport", o.Transports, Transports()}, {"ledger", o.Ledgers, []string{"memory", "bolt"}}} {
+	}{{"measure", o.Measures, Measures()}, {"transport", o.Transports, append(Transports(), rawTCP)}, {"ledger", o.Ledgers, []string{"memory", "bolt"}}} {
 		for _, s := range of.chosen {
 			if !slices.Contains(of.among, s) {
 				return fmt.Errorf("bench: there is no %s %q: there are %v", of.what, s, of.among)
@@ -257,14 +257,18 @@ func (o *Options) contenders(bare func(transport string) bool) []Contender {
 			cs = append(cs, Contender{Transport: t})
 		}
 		for _, l := range o.Ledgers {
-			cs = append(cs, Contender{t, l})
+			if t != rawTCP {
+				cs = append(cs, Contender{t, l})
+			}
 		}
 	}
 	return cs
 }
 
 // ours are the transports that are more than a bare loop.
-func (o *Options) ours() []string { return o.Transports }
+func (o *Options) ours() []string {
+	return slices.DeleteFunc(slices.Clone(o.Transports), func(t string) bool { return t == rawTCP })
+}
 
 // onDisk are ours with the ledger on disk, where that is wanted.
 func (o *Options) onDisk() []Contender {

@@ -54,8 +54,9 @@ func TestRun(t *testing.T) {
 	r.WriteBenchmarks(&lines)
 	require.Regexp(t, `(?m)^BenchmarkRoundTrip/ws/bare-\d+\t\d+\t[0-9.e+]+ p50-ns\t`, lines.String())
 	const transports, ledgers = 5, 2
-	require.Len(t, r.RoundTrip, transports*(1+ledgers))
-	require.Len(t, r.Throughput, transports*ledgers+3)
+	require.Len(t, r.RoundTrip, 1+transports*(1+ledgers))
+	require.Equal(t, "tcp, bare", r.RoundTrip[0].Name())
+	require.Len(t, r.Throughput, transports*ledgers+4)
 	require.Len(t, r.Storm, transports*ledgers+3)
 	require.Len(t, r.Idle, transports)
 	for _, m := range r.RoundTrip {
@@ -63,7 +64,7 @@ func TestRun(t *testing.T) {
 		require.LessOrEqual(t, m.P50, m.P999, m.Name())
 		require.Equal(t, m.Ledger != "", m.ToBare > 0, m.Name())
 	}
-	require.Len(t, r.Load, transports*ledgers+3)
+	require.Len(t, r.Load, transports*ledgers+4)
 	for _, m := range r.Load {
 		require.Positive(t, m.Count, m.Name())
 		require.Positive(t, m.P50, m.Name())
@@ -79,7 +80,7 @@ func TestRun(t *testing.T) {
 		require.Equal(t, m.Ledger == "bolt", m.ToFloor > 0, m.Name())
 	}
 	require.Positive(t, r.Commit.P50)
-	require.Len(t, r.Durable, transports+3)
+	require.Len(t, r.Durable, transports+4)
 	for _, m := range r.Durable {
 		require.Positive(t, m.PerSecond, m.Name())
 		require.NotEqual(t, "memory", m.Ledger)
@@ -135,6 +136,7 @@ func TestDelay(t *testing.T) {
 		Rounds: 1, Turn: time.Millisecond, Delay: delay,
 	})
 	require.NoError(t, err)
+	require.Len(t, r.RoundTrip, 1+5*2)
 	for _, m := range r.RoundTrip {
 		require.GreaterOrEqual(t, m.P50, 2*delay, m.Name())
 	}

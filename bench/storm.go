@@ -15,7 +15,7 @@ type Storm struct {
 }
 
 // storms says for which transports there is a bare loop that takes many VMs.
-func storms(transport string) bool { return floods(transport) }
+func storms(transport string) bool { return floods(transport) && transport != rawTCP }
 
 func (o *Options) storms(ctx context.Context) ([]Storm, error) {
 	var results []Storm

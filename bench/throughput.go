@@ -25,7 +25,7 @@ type Throughput struct {
 
 // floods says for which transports there is a bare loop of many commands under way.
 func floods(transport string) bool {
-	return slices.Contains([]string{"ws", "sse", "longpoll"}, transport)
+	return slices.Contains([]string{rawTCP, "ws", "sse", "longpoll"}, transport)
 }
 
 // floodTurn is how many turns of a round trip one of throughput takes.
