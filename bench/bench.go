@@ -29,7 +29,7 @@ type Options struct {
 	VMs    int           // of load and throughput; default: 100
 	Window int           // commands under way to each of them; default: 64
 	Rate   int           // commands a second, for load and reconnect; default: 1000
-	Fleet  int           // VMs that are idle, dial at once, or come back; default: 1000
+	Fleet  int           // VMs that are idle, dial at once, or come back; default: 2000
 
 	Audience int           // VMs that a broadcast goes to, of which one in ten is linked; default: 10,000
 	Outage   time.Duration // from the controller's kill to its start, for reconnect; default: none
@@ -133,6 +133,7 @@ type Report struct {
 	Reconnect  []Reconnect   `json:"reconnect,omitempty"`
 	Broadcast  []Broadcast   `json:"broadcast,omitempty"`
 	Growth     []Growth      `json:"growth,omitempty"`
+	Goals      []Goal        `json:"goals,omitempty"` // of Judge, for who wants them
 }
 
 // Contender is what was measured.
@@ -179,7 +180,7 @@ func (o *Options) Check() error {
 	if slices.Contains(o.Transports, "redis") && o.Redis == "" || slices.Contains(o.Transports, "rabbitmq") && o.AMQP == "" {
 		return errors.New("bench: redis and rabbitmq need the URL of a server")
 	}
-	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Rate, new(1000)}, {&o.Fleet, new(1000)}, {&o.Audience, new(10_000)}, {&o.Past, new(1_000_000)}} {
+	for _, d := range []struct{ value, is *int }{{&o.Rounds, new(10)}, {&o.VMs, new(100)}, {&o.Window, new(64)}, {&o.Rate, new(1000)}, {&o.Fleet, new(2000)}, {&o.Audience, new(10_000)}, {&o.Past, new(1_000_000)}} {
 		if *d.value == 0 {
 			*d.value = *d.is
 		}

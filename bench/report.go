@@ -9,7 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// WriteTables writes a table for each measure.
+// WriteTables writes a table for each measure, and one of the goals.
 func (r Report) WriteTables(w io.Writer) {
 	if r.OneCPU {
 		fmt.Fprintln(w, "With both processes on one CPU.")
@@ -88,6 +88,18 @@ func (r Report) WriteTables(w io.Writer) {
 		}
 		t.Render()
 	}
+	if len(r.Goals) > 0 {
+		r.writeGoals(w)
+	}
+}
+
+// writeGoals is what a run has come to.
+func (r Report) writeGoals(w io.Writer) {
+	t := newTable(w, "Goal", "", "", "measured", "met")
+	for _, g := range r.Goals {
+		t.AppendRow(table.Row{g.What, g.Of, g.Limit(), fmt.Sprintf("%.2f", g.Measured), g.met()})
+	}
+	t.Render()
 }
 
 // WriteBenchmarks writes the results as `go test -bench` does, for benchstat.

@@ -20,7 +20,7 @@ type benchCmd struct {
 	VMs        int           `name:"vms" default:"100" help:"VMs that commands go to, for load and throughput."`
 	Window     int           `default:"64" help:"Commands under way to each of them."`
 	Rate       int           `default:"1000" help:"Commands that are due in a second, for load and reconnect."`
-	Fleet      int           `default:"1000" help:"VMs that are idle, dial at once, or come back."`
+	Fleet      int           `default:"2000" help:"VMs that are idle, dial at once, or come back."`
 	Outage     time.Duration `help:"How long the controller is away, for reconnect. Default: as long as it takes to start." placeholder:"DURATION"`
 	Audience   int           `default:"10000" help:"VMs that a broadcast goes to; one in ten is linked."`
 	Known      []int         `default:"10,100,1000,10000" help:"VMs that are known, for growth; the first are linked."`
@@ -28,6 +28,7 @@ type benchCmd struct {
 	Delay      time.Duration `help:"Delay all that passes, each way." placeholder:"DURATION"`
 	Jitter     time.Duration `help:"And by up to so much more." placeholder:"DURATION"`
 	OneCPU     bool          `name:"one-cpu" help:"Keep controller and agents to one CPU, where code counts and wake-ups do not. Linux."`
+	Goals      bool          `help:"Judge by the goals of this library, which are for the default sizes."`
 	Output     string        `enum:"table,json,benchstat" default:"table" help:"table, json or benchstat."`
 	Profile    string        `type:"existingdir" help:"Write CPU profiles of the controller and the agents into this folder." placeholder:"FOLDER"`
 	HTML       string        `name:"html" help:"Write a page with charts, too." placeholder:"FILE"`
@@ -57,6 +58,9 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o.Each = bar.done
 	report, failed := bench.Run(ctx, o) // what it has is worth printing also where it failed
 	bar.stop()
+	if c.Goals {
+		report.Goals = report.Judge()
+	}
 	if page != nil {
 		err = errors.Join(report.WritePage(page), page.Close())
 	}

@@ -12,8 +12,8 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	page := filepath.Join(t.TempDir(), "bench.html")
 	out := ok(t, "bench", "--transports", "ws,longpoll", "--ledgers", "memory", "--rounds", "1", "--turn", "1ms", "--fleet", "5", "--vms", "2",
-		"--audience", "20", "--known", "2,4", "--past", "50", "--html", page)
-	for _, want := range []string{"Send to final ack", "2 VMs, 64 under way to each", "an idle VM, of 5", "5 VMs dial at once"} {
+		"--audience", "20", "--known", "2,4", "--past", "50", "--goals", "--html", page)
+	for _, want := range []string{"Send to final ack", "2 VMs, 64 under way to each", "an idle VM, of 5", "5 VMs dial at once", "round trip, p50 / bare"} {
 		require.Contains(t, out, want)
 	}
 	html, err := os.ReadFile(page)
