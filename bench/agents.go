@@ -79,7 +79,7 @@ func (a *agents) close() {
 
 // slowDown puts the network that was asked for in front of a place.
 func (o *Options) slowDown(at *place, clean *cleanup) error {
-	if o.Delay == 0 && o.Jitter == 0 {
+	if o.Delay == 0 && o.Jitter == 0 && o.Loss == 0 {
 		return nil
 	}
 	u, err := url.Parse(at.URL)
@@ -89,13 +89,23 @@ func (o *Options) slowDown(at *place, clean *cleanup) error {
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"redis": "6379", "amqp": "5672"}[u.Scheme])
 	}
-	slow, err := fault.NewProxy(u.Host, 1)
-	if err != nil {
-		return err
+	if o.Delay > 0 || o.Jitter > 0 {
+		slow, err := fault.NewProxy(u.Host, o.Seed)
+		if err != nil {
+			return err
+		}
+		clean.add(func() { slow.Close() })
+		slow.Latency(o.Delay, o.Jitter)
+		u.Host = slow.Addr()
 	}
-	clean.add(func() { slow.Close() })
-	slow.Latency(o.Delay, o.Jitter)
-	u.Host = slow.Addr()
+	if o.Loss > 0 {
+		p, err := newLossy(u.Host, o.Loss, 2*(o.Delay+o.Jitter), o.Seed)
+		if err != nil {
+			return err
+		}
+		clean.add(p.close)
+		u.Host = p.listener.Addr().String()
+	}
 	at.URL = u.String()
 	return nil
 }

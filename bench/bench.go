@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -40,6 +41,12 @@ type Options struct {
 	// Delay is added to all that passes between an agent and its controller or broker, each way, and up to
 	// Jitter more.
 	Delay, Jitter time.Duration
+
+	// Loss is the share of packets that are lost on that way, each of which holds up what is behind it.
+	Loss float64
+
+	// Seed is that of jitter and loss. Default: a random one, which the report tells.
+	Seed uint64
 
 	// OneCPU keeps this process and the agents' to one CPU together.
 	OneCPU bool
@@ -123,6 +130,8 @@ type Report struct {
 	OneCPU     bool          `json:"one_cpu,omitempty"` // both processes on the same
 	Delay      time.Duration `json:"delay,omitempty"`
 	Jitter     time.Duration `json:"jitter,omitempty"`
+	Loss       float64       `json:"loss,omitempty"`
+	Seed       uint64        `json:"seed"`
 	RoundTrip  []RoundTrip   `json:"round_trip,omitempty"`
 	Commit     *Latency      `json:"commit,omitempty"` // a bare commit of bbolt
 	Load       []Load        `json:"load,omitempty"`
@@ -206,6 +215,12 @@ func (o *Options) Check() error {
 	if o.Delay < 0 || o.Jitter < 0 || o.Outage < 0 {
 		return errors.New("bench: a delay or an outage is not negative")
 	}
+	if !(o.Loss >= 0 && o.Loss < 1) {
+		return errors.New("bench: a loss is from 0 up to 1")
+	}
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
+	}
 	if o.Each == nil {
 		o.Each = func() {}
 	}
@@ -225,6 +240,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		defer restore()
 	}
+	r.Loss, r.Seed = o.Loss, o.Seed
 	r.CPUs = runtime.GOMAXPROCS(0)
 	ctx, o.fail = context.WithCancelCause(ctx)
 	defer o.fail(nil)

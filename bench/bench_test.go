@@ -192,6 +192,24 @@ func children(t *testing.T) []string {
 	return ids
 }
 
+// A network that loses packets loses no command: what was lost comes later.
+func TestLoss(t *testing.T) {
+	t.Parallel()
+	o := bench.Options{
+		Program: []string{os.Args[0], asChild}, Measures: []string{"roundtrip"}, Transports: []string{"tcp", "ws", "longpoll"}, Ledgers: []string{"memory"},
+		Rounds: 1, Turn: time.Millisecond, Loss: 0.02, Seed: 1,
+	}
+	r, err := bench.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Len(t, r.RoundTrip, 1+2*2)
+	var tables strings.Builder
+	r.WriteTables(&tables)
+	require.Contains(t, tables.String(), "loses 2 of 100 packets, each way; seed 1.")
+	o.Loss, o.Seed = 0, 0
+	require.NoError(t, o.Check())
+	require.NotZero(t, o.Seed)
+}
+
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	program := []string{os.Args[0], asChild}
@@ -205,6 +223,7 @@ func TestBadOptions(t *testing.T) {
 		"fewest first":    {Program: program, Known: []int{3, 2}},
 		"at most 1024":    {Program: program, Window: 2000},
 		"not negative":    {Program: program, Delay: -1},
+		"up to 1":         {Program: program, Loss: 1},
 		"takes some time": {Program: program, Turn: -1},
 	} {
 		_, err := bench.Run(t.Context(), o)

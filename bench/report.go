@@ -14,8 +14,8 @@ func (r Report) WriteTables(w io.Writer) {
 	if r.OneCPU {
 		fmt.Fprintln(w, "With both processes on one CPU.")
 	}
-	if r.Delay > 0 || r.Jitter > 0 {
-		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, each way.\n", r.Delay, r.Jitter)
+	if r.Delay > 0 || r.Jitter > 0 || r.Loss > 0 {
+		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, and loses %g of 100 packets, each way; seed %d.\n", r.Delay, r.Jitter, 100*r.Loss, r.Seed)
 	}
 	if len(r.RoundTrip) > 0 {
 		t := newTable(w, "Send to final ack", "", "p50", "p90", "p99", "p99.9", "p50 / bare", "p99 / bare", fmt.Sprintf("p50 / bare + %d commits", commits))

@@ -27,6 +27,8 @@ type benchCmd struct {
 	Past       int           `default:"1000000" help:"Settled commands in the ledger, for growth."`
 	Delay      time.Duration `help:"Delay all that passes, each way." placeholder:"DURATION"`
 	Jitter     time.Duration `help:"And by up to so much more." placeholder:"DURATION"`
+	Loss       float64       `help:"Lose so much of all packets, each way: 0.01 is one of a hundred, which then takes 200ms and a round trip longer." placeholder:"SHARE"`
+	Seed       uint64        `help:"Of jitter and loss. Default: random, and printed." placeholder:"N"`
 	OneCPU     bool          `name:"one-cpu" help:"Keep controller and agents to one CPU, where code counts and wake-ups do not. Linux."`
 	Goals      bool          `help:"Judge by the goals of this library, which are for the default sizes."`
 	Output     string        `enum:"table,json,benchstat" default:"table" help:"table, json or benchstat."`
@@ -42,7 +44,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-child"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, OneCPU: c.OneCPU, Profile: c.Profile,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Seed: c.Seed, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
