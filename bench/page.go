@@ -146,19 +146,18 @@ func barChart(title, says string, bars []bar) chart {
 func backChart(rows []Reconnect) chart {
 	c := chart{
 		Title: "Reconnect",
-		Says: fmt.Sprintf("The controller of %d VMs is killed and started again, at %d commands a second: the share of the VMs that are back, from the kill on.",
+		Says: fmt.Sprintf("The controller of %d VMs is killed and started again, at %d commands a second: the share of the VMs that are back, from the kill on, on a logarithmic scale.",
 			rows[0].VMs, rows[0].Rate),
 		Height: backHeight + rowHeight,
 	}
-	longest := time.Duration(1)
+	low, high := time.Duration(math.MaxInt64), time.Duration(1)
 	for _, m := range rows {
-		longest = max(longest, m.Last)
+		if len(m.Back) > 0 {
+			low, high = min(low, m.Back[0]), max(high, m.Last)
+		}
 	}
-	x := func(d time.Duration) float64 { return left + float64(d)/float64(longest)*(right-left) }
-	for i := range ticksOfTime {
-		at := longest * time.Duration(i) / (ticksOfTime - 1)
-		c.Ticks = append(c.Ticks, tickMark{x(at), short(at)})
-	}
+	var x func(time.Duration) float64
+	x, c.Ticks = logarithmic(low, high)
 	for i, m := range rows {
 		var points strings.Builder
 		for percent, at := range m.Back {
@@ -175,7 +174,6 @@ func backChart(rows []Reconnect) chart {
 
 const (
 	backHeight   = 200
-	ticksOfTime  = 6
 	curveColours = 6
 )
 
@@ -201,15 +199,8 @@ func latencyChart(title, says string, rows []latencyRow) chart {
 	for _, m := range rows {
 		low, high = min(low, m.P50), max(high, m.P999)
 	}
-	from := math.Floor(math.Log10(max(float64(low), 1)))
-	to := max(math.Ceil(math.Log10(float64(high))), from+1)
-	x := func(d time.Duration) float64 {
-		return left + (math.Log10(max(float64(d), 1))-from)/(to-from)*(right-left)
-	}
-	for power := from; power <= to; power++ {
-		d := time.Duration(math.Pow(10, power))
-		c.Ticks = append(c.Ticks, tickMark{x(d), d.String()})
-	}
+	var x func(time.Duration) float64
+	x, c.Ticks = logarithmic(low, high)
 	for i, m := range rows {
 		c.Rows = append(c.Rows, chartRow{
 			Name: m.Name(), Class: m.class(), Value: short(m.P50) + ", 99%: " + short(m.P99),
@@ -217,6 +208,20 @@ func latencyChart(title, says string, rows []latencyRow) chart {
 		})
 	}
 	return c
+}
+
+// logarithmic is a scale, with a tick for each power of ten.
+func logarithmic(low, high time.Duration) (x func(time.Duration) float64, ticks []tickMark) {
+	from := math.Floor(math.Log10(min(max(float64(low), 1), float64(high))))
+	to := max(math.Ceil(math.Log10(float64(high))), from+1)
+	x = func(d time.Duration) float64 {
+		return left + (math.Log10(max(float64(d), 1))-from)/(to-from)*(right-left)
+	}
+	for power := from; power <= to; power++ {
+		d := time.Duration(math.Pow(10, power))
+		ticks = append(ticks, tickMark{x(d), d.String()})
+	}
+	return x, ticks
 }
 
 func (c Contender) class() string {
