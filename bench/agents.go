@@ -161,14 +161,14 @@ func (t *agentsTask) bare() func(ctx context.Context, i int) error {
 
 // real runs an agent of ours.
 func (t *agentsTask) real(ctx context.Context, i int) error {
-	tr, err := registry.Open(t.Kind, transport.Config{URL: t.At.URL, Broker: t.At.URL, Prefix: t.At.Prefix})
+	tr, err := registry.Open(t.Kind, transport.Config{URL: t.At.URL, Broker: t.At.URL, Prefix: t.At.Prefix, Token: t.At.token()})
 	if err != nil {
 		return err
 	}
 	if t.Tell {
 		tr = telling{tr}
 	}
-	a, err := agent.New(tr, agent.Options{VM: vmName(i)})
+	a, err := agent.New(tr, agent.Options{VM: t.At.vm(i)})
 	if err != nil {
 		return err
 	}

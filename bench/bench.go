@@ -22,8 +22,13 @@ type Options struct {
 	Measures   []string // of Measures; default: all
 	Transports []string // of Transports, and tcp, a bare loop by itself; default: those that need nothing outside
 	Ledgers    []string // memory, bolt; default: both
-	Redis      string   // URL of a server, for redis
-	AMQP       string   // URL of a broker, for rabbitmq
+
+	// Controller is the URL of one elsewhere to be measured instead of ours, as a caller of its admin API sees it, and
+	// TokenFile holds the bearer token that it wants, if it wants one.
+	Controller, TokenFile string
+
+	Redis string // URL of a server, for redis
+	AMQP  string // URL of a broker, for rabbitmq
 
 	Rounds int           // in which contenders take turns; default: 10
 	Turn   time.Duration // of one contender in one round; default: 200 ms
@@ -127,7 +132,8 @@ type Report struct {
 	Time       time.Time     `json:"time"`
 	Go         string        `json:"go"`
 	CPUs       int           `json:"cpus"`
-	OneCPU     bool          `json:"one_cpu,omitempty"` // both processes on the same
+	Controller string        `json:"controller,omitempty"` // the one elsewhere
+	OneCPU     bool          `json:"one_cpu,omitempty"`    // both processes on the same
 	Delay      time.Duration `json:"delay,omitempty"`
 	Jitter     time.Duration `json:"jitter,omitempty"`
 	Loss       float64       `json:"loss,omitempty"`
@@ -161,6 +167,13 @@ func (o *Options) Check() error {
 	if len(o.Program) == 0 {
 		return errors.New("bench: there is no program for the agents")
 	}
+	stores := []string{"memory", "bolt"}
+	if o.Controller != "" {
+		stores = []string{remote}
+		if err := o.checkRemote(); err != nil {
+			return err
+		}
+	}
 	if len(o.Measures) == 0 {
 		o.Measures = Measures()
 	}
@@ -174,12 +187,12 @@ func (o *Options) Check() error {
 		}
 	}
 	if len(o.Ledgers) == 0 {
-		o.Ledgers = []string{"memory", "bolt"}
+		o.Ledgers = stores
 	}
 	for _, of := range []struct {
 		what          string
 		chosen, among []string
-	}{{"measure", o.Measures, Measures()}, {"transport", o.Transports, append(Transports(), rawTCP)}, {"ledger", o.Ledgers, []string{"memory", "bolt"}}} {
+	}{{"measure", o.Measures, Measures()}, {"transport", o.Transports, append(Transports(), rawTCP)}, {"ledger", o.Ledgers, stores}} {
 		for _, s := range of.chosen {
 			if !slices.Contains(of.among, s) {
 				return fmt.Errorf("bench: there is no %s %q: there are %v", of.what, s, of.among)
@@ -196,6 +209,10 @@ func (o *Options) Check() error {
 		if *d.value < 1 {
 			return errors.New("bench: numbers of rounds, VMs and commands are at least 1")
 		}
+	}
+	if o.Controller != "" {
+		o.VMs = min(o.VMs, atOnce)
+		o.Window = min(o.Window, atOnce/o.VMs)
 	}
 	if len(o.Known) == 0 {
 		o.Known = []int{10, 100, 1000, 10_000}
@@ -240,7 +257,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		defer restore()
 	}
-	r.Loss, r.Seed = o.Loss, o.Seed
+	r.Loss, r.Seed, r.Controller = o.Loss, o.Seed, redacted(o.Controller)
 	r.CPUs = runtime.GOMAXPROCS(0)
 	ctx, o.fail = context.WithCancelCause(ctx)
 	defer o.fail(nil)
@@ -270,7 +287,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 func (o *Options) contenders(bare func(transport string) bool) []Contender {
 	var cs []Contender
 	for _, t := range o.Transports {
-		if bare(t) {
+		if bare(t) && o.Controller == "" {
 			cs = append(cs, Contender{Transport: t})
 		}
 		for _, l := range o.Ledgers {
@@ -302,7 +319,7 @@ func (o *Options) open(ctx context.Context, c Contender, n int) (*loop, error) {
 	if c.Ledger == "" {
 		return o.openBare(ctx, c.Transport, n)
 	}
-	return o.openOurs(ctx, c.Transport, c.Ledger, n)
+	return o.openOurs(ctx, c, n)
 }
 
 // Steps is how many there will be, after Check.

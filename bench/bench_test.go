@@ -2,6 +2,8 @@ package bench_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/miglink/miglink/bench"
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/ledger/memory"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/grpc"
+	"github.com/miglink/miglink/transport/web"
 )
 
 // asChild has this binary be another process of a run.
@@ -210,6 +218,60 @@ func TestLoss(t *testing.T) {
 	require.NotZero(t, o.Seed)
 }
 
+// A controller elsewhere is measured by what it serves; its token is asked for on every way.
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	defer c.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
+	mux.Handle(grpc.Handler(c, grpc.HandlerOptions{}))
+	mux.Handle("/admin/v1/", http.StripPrefix("/admin/v1", admin.Handler(c, admin.Options{})))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer open-sesame" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	defer c.Close() // links first
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("open-sesame\n"), 0o600))
+	steps := 0
+	o := bench.Options{
+		Program: []string{os.Args[0], asChild}, Controller: server.URL, TokenFile: token,
+		Rounds: 1, Turn: time.Millisecond, VMs: 3, Window: 1000, Fleet: 10, Each: func() { steps++ },
+	}
+	require.NoError(t, o.Check())
+	r, err := bench.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, o.Steps(), steps)
+	require.Len(t, r.RoundTrip, 4)
+	require.Len(t, r.Load, 4)
+	require.Len(t, r.Storm, 4)
+	require.Len(t, r.Throughput, 4)
+	for _, m := range r.Throughput {
+		require.Equal(t, m.Transport+", remote", m.Name())
+		require.Positive(t, m.PerSecond)
+		require.Zero(t, m.CPUSeconds)
+		require.Equal(t, 256/3, m.Window)
+	}
+	fleet, err := c.Fleet(t.Context())
+	require.NoError(t, err)
+	require.Len(t, fleet, 4*(1+3+3+10)) // of each transport and measure, none of which shares a name
+	var tables strings.Builder
+	r.WriteTables(&tables)
+	require.Contains(t, tables.String(), "Of the controller at "+server.URL)
+	o.TokenFile = ""
+	_, err = bench.Run(t.Context(), o)
+	require.ErrorIs(t, err, transport.ErrUnauthorized)
+}
+
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	program := []string{os.Args[0], asChild}
@@ -223,6 +285,11 @@ func TestBadOptions(t *testing.T) {
 		"fewest first":    {Program: program, Known: []int{3, 2}},
 		"at most 1024":    {Program: program, Window: 2000},
 		"not negative":    {Program: program, Delay: -1},
+		"URL of the":      {Program: program, Controller: "nowhere"},
+		"not \"idle\"":    {Program: program, Controller: "http://127.0.0.1:1", Measures: []string{"idle"}},
+		"not \"bolt\"":    {Program: program, Controller: "http://127.0.0.1:1", Ledgers: []string{"bolt"}},
+		"not \"nats\"":    {Program: program, Controller: "http://127.0.0.1:1", Transports: []string{"nats"}},
+		"that there is":   {Program: program, Controller: "http://127.0.0.1:1", Loss: 0.1},
 		"up to 1":         {Program: program, Loss: 1},
 		"takes some time": {Program: program, Turn: -1},
 	} {

@@ -31,19 +31,28 @@ func (l *loop) close() {
 	l.clean.run()
 }
 
-// openOurs opens a loop of ours over a transport and a ledger, with n agents that have dialled.
-func (o *Options) openOurs(ctx context.Context, name, store string, n int) (*loop, error) {
+// openOurs opens a loop of ours, with n agents that have dialled.
+func (o *Options) openOurs(ctx context.Context, of Contender, n int) (*loop, error) {
 	l := &loop{}
-	c, err := o.startController(ctx, name, store, l)
+	err := o.start(ctx, of, l)
 	if err == nil {
-		l.send = sendBy(c)
-		err = o.link(ctx, name, l, n)
+		err = o.link(ctx, of.Transport, l, n)
 	}
 	if err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// start starts a controller of ours for a loop, or takes the one elsewhere.
+func (o *Options) start(ctx context.Context, of Contender, l *loop) error {
+	if of.Ledger == remote {
+		return o.reach(l)
+	}
+	c, err := o.startController(ctx, of.Transport, of.Ledger, l)
+	l.send = sendBy(c)
+	return err
 }
 
 // startController starts one for a loop, with an empty ledger.
@@ -78,7 +87,7 @@ func (o *Options) link(ctx context.Context, name string, l *loop, n int) (err er
 	if err := l.greet(ctx, l.agents, 0, n); err != nil {
 		return err
 	}
-	to := func(ctx context.Context, i int) error { return l.send.roundTrip(ctx, vmName(i%n)) }
+	to := func(ctx context.Context, i int) error { return l.send.roundTrip(ctx, l.at.vm(i%n)) }
 	l.roundTrip = func(ctx context.Context) error { return to(ctx, 0) }
 	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
 		return floodAll(ctx, n*window, d, to)
@@ -93,7 +102,7 @@ func (l *loop) greet(ctx context.Context, a *agents, first, n int) error {
 		return err
 	}
 	for i := range n {
-		if err := l.send.roundTrip(ctx, vmName(first+i)); err != nil {
+		if err := l.send.roundTrip(ctx, l.at.vm(first+i)); err != nil {
 			return err
 		}
 	}

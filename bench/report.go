@@ -11,6 +11,9 @@ import (
 
 // WriteTables writes a table for each measure, and one of the goals.
 func (r Report) WriteTables(w io.Writer) {
+	if r.Controller != "" {
+		fmt.Fprintf(w, "Of the controller at %s, through its admin API: a request that sends, and one that waits.\n", r.Controller)
+	}
 	if r.OneCPU {
 		fmt.Fprintln(w, "With both processes on one CPU.")
 	}

@@ -31,7 +31,12 @@ const benchPrefix = "miglink-bench"
 type place struct {
 	URL    string `json:"url"`
 	Prefix string `json:"prefix,omitempty"` // on a broker
+
+	VMs       string `json:"vms,omitempty"` // begins their names
+	TokenFile string `json:"token_file,omitempty"`
 }
+
+func (p place) vm(i int) string { return p.VMs + vmName(i) }
 
 // cleanup is what is to be undone, the last first.
 type cleanup []func()

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Storm is how long it takes until VMs that dial at once have had the command that waits for each, and the
@@ -51,16 +53,16 @@ func (o *Options) storm(ctx context.Context, c Contender) (Storm, error) {
 	}
 	l := &loop{}
 	defer l.close()
-	ctl, err := o.startController(ctx, c.Transport, c.Ledger, l)
-	if err != nil {
+	if err := o.start(ctx, c, l); err != nil {
 		return s, err
 	}
-	send := sendBy(ctl)
 	waits := make([]func(context.Context) error, o.Fleet)
-	for i := range waits {
-		if waits[i], err = send(ctx, vmName(i)); err != nil {
-			return s, err
-		}
+	err := atATime(ctx, o.Fleet, func(ctx context.Context, i int) (err error) {
+		waits[i], err = l.send(ctx, l.at.vm(i))
+		return err
+	})
+	if err != nil {
+		return s, err
 	}
 	if l.agents, err = o.startAgents(c.Transport, l.at, o.Fleet); err != nil {
 		return s, err
@@ -69,11 +71,17 @@ func (o *Options) storm(ctx context.Context, c Contender) (Storm, error) {
 	if err := l.agents.release(); err != nil {
 		return s, err
 	}
-	for _, wait := range waits {
-		if err := wait(ctx); err != nil {
-			return s, err
-		}
-	}
+	err = atATime(ctx, o.Fleet, func(ctx context.Context, i int) error { return waits[i](ctx) })
 	s.Took = time.Since(began)
-	return s, nil
+	return s, err
+}
+
+// atATime does n things, so many of them at a time as a controller elsewhere is asked.
+func atATime(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
 }

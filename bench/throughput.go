@@ -56,7 +56,10 @@ func (o *Options) throughputs(ctx context.Context, cs []Contender, vms, window i
 	bare := map[string]*Throughput{}
 	for i := range results {
 		r := &results[i]
-		r.PerSecond, r.CPUSeconds, r.CPUController = median(r.rates), median(r.cpus), median(r.cpusController)
+		r.PerSecond = median(r.rates)
+		if r.Ledger != remote { // what this process computes is not the controller's
+			r.CPUSeconds, r.CPUController = median(r.cpus), median(r.cpusController)
+		}
 		if r.Ledger == "" {
 			bare[r.Transport] = r
 		} else if b := bare[r.Transport]; b != nil {

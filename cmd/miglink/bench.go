@@ -13,6 +13,8 @@ type benchCmd struct {
 	Measures   []string      `help:"idle, roundtrip, load, throughput, durable, storm, reconnect, broadcast, growth. Default: all." placeholder:"NAME,…"`
 	Transports []string      `help:"Transports to measure, and tcp, which is bytes there and back. Default: those for which there is a broker, or that need none." placeholder:"NAME,…"`
 	Ledgers    []string      `help:"memory, bolt. Default: both." placeholder:"NAME,…"`
+	Controller string        `help:"Measure this controller, through its admin API, instead of one of ours." placeholder:"URL"`
+	TokenFile  string        `type:"existingfile" help:"File with the bearer token that it wants." placeholder:"FILE"`
 	Redis      string        `help:"Measure redis, too, on this server." placeholder:"redis://HOST:6379"`
 	AMQP       string        `help:"Measure rabbitmq, too, on this broker." placeholder:"amqp://HOST:5672"`
 	Rounds     int           `default:"10" help:"Rounds in which all take turns."`
@@ -43,7 +45,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	}
 	o := bench.Options{
 		Program:  []string{self, "bench-child"},
-		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Redis: c.Redis, AMQP: c.AMQP,
+		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Controller: c.Controller, TokenFile: c.TokenFile, Redis: c.Redis, AMQP: c.AMQP,
 		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Seed: c.Seed, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
 	if err := o.Check(); err != nil {

@@ -22,3 +22,12 @@ func TestBench(t *testing.T) {
 	require.Contains(t, ok(t, "bench", "--transports", "ws", "--measures", "idle", "--fleet", "5", "--output", "json"), `"goroutines"`)
 	require.Contains(t, ok(t, "bench", "--transports", "ws", "--measures", "idle", "--fleet", "5", "--output", "benchstat"), "BenchmarkIdle/ws/memory-")
 }
+
+// A controller that runs elsewhere is measured by its URL.
+func TestBenchElsewhere(t *testing.T) {
+	t.Parallel()
+	_, url := startController(t)
+	out := ok(t, "bench", "--controller", url, "--transports", "ws,grpc", "--rounds", "1", "--turn", "1ms", "--fleet", "5", "--vms", "2")
+	require.Contains(t, out, "Of the controller at "+url)
+	require.Regexp(t, `grpc +│ remote +│`, out)
+}
