@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
@@ -42,7 +41,7 @@ type agentsTask struct {
 	At    place  `json:"at"`
 	First int    `json:"first,omitempty"`
 	Count int    `json:"count"`
-	Tell  bool   `json:"tell,omitempty"` // say when a link is open, and which commands run
+	Tell  bool   `json:"tell,omitempty"` // say which commands run
 }
 
 // agents are the process of such a task, and what is between them and their controller.
@@ -165,9 +164,6 @@ func (t *agentsTask) real(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	if t.Tell {
-		tr = telling{tr}
-	}
 	a, err := agent.New(tr, agent.Options{VM: t.At.vm(i)})
 	if err != nil {
 		return err
@@ -179,17 +175,6 @@ func (t *agentsTask) real(ctx context.Context, i int) error {
 		return nil, nil
 	}, agent.Policy{})
 	return a.Run(ctx)
-}
-
-// telling is a transport that says when a dial has succeeded: then the controller has taken the link.
-type telling struct{ transport.Transport }
-
-func (t telling) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
-	l, err := t.Transport.Dial(ctx, hello)
-	if err == nil {
-		say(wordLinked, hello.VM, time.Now().UnixNano())
-	}
-	return l, err
 }
 
 func vmName(i int) string { return "vm-" + strconv.Itoa(i) }

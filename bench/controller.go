@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,7 @@ import (
 
 // controllerTask is to be a controller with its ledger on disk, in a process that can be killed. On standard input
 // it takes "send", from when on it sends at a rate, round the VMs, and "settle", from when on it sends no more, and
-// says "settled" once nothing is pending. It says which commands were accepted.
+// says "settled" once nothing is pending. It says which commands were accepted, and which VMs have a link.
 type controllerTask struct {
 	Transport string `json:"transport"`
 	At        place  `json:"at"`
@@ -56,22 +57,43 @@ func (t *controllerTask) run() error {
 		return err
 	}
 	say("ready", t.At.URL)
+	var load, rest errgroup.Group
+	defer func() {
+		stop()
+		_ = errors.Join(load.Wait(), rest.Wait()) // it ends either way
+	}()
+	rest.Go(func() error { return t.watch(ctx, c) })
 	sending, hush := context.WithCancel(ctx)
 	defer hush()
-	var g errgroup.Group
-	defer g.Wait() //nolint:errcheck // the end says nothing new
-	defer stop()
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
 		case wordSend:
-			g.Go(func() error { return t.load(sending, c) })
+			load.Go(func() error { return t.load(sending, c) })
 		case wordSettle:
 			hush()
-			if err := g.Wait(); err != nil {
+			if err := load.Wait(); err != nil {
 				return err
 			}
-			g.Go(func() error { return settled(ctx, led) })
+			rest.Go(func() error { return settled(ctx, led) })
 		}
+	}
+	return nil
+}
+
+// glance is how often a controller looks who is there.
+const glance = 5 * time.Millisecond
+
+// watch says of each VM when it has a link for the first time. The controller has to say it: an agent on long poll
+// may not notice that there is another.
+func (t *controllerTask) watch(ctx context.Context, c *controller.Controller) error {
+	for away := vmNames(0, t.VMs); len(away) > 0 && ctx.Err() == nil; time.Sleep(glance) {
+		away = slices.DeleteFunc(away, func(vm string) bool {
+			p, _ := c.Presence(vm)
+			if p.Attached {
+				say(wordLinked, vm, time.Now().UnixNano())
+			}
+			return p.Attached
+		})
 	}
 	return nil
 }

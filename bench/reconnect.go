@@ -136,7 +136,7 @@ type witness struct {
 	news chan struct{} // something was heard; holds one
 
 	mu       sync.Mutex
-	linked   map[string]time.Time // when each VM's first dial succeeded since it was forgotten
+	linked   map[string]time.Time // when each VM's first link was seen since it was forgotten
 	accepted []string
 	ran      map[string]int
 	settled  bool
@@ -153,7 +153,7 @@ func (w *witness) forget() {
 	clear(w.linked)
 }
 
-// back counts the VMs whose dial has succeeded since then. mu is locked.
+// back counts the VMs that have had a link since then. mu is locked.
 func (w *witness) back(then time.Time) int {
 	n := 0
 	for _, at := range w.linked {
