@@ -13,7 +13,7 @@ type benchCmd struct {
 	Measures   []string      `help:"idle, roundtrip, load, throughput, durable, storm, reconnect, broadcast, growth. Default: all." placeholder:"NAME,…"`
 	Transports []string      `help:"Transports to measure, and tcp, which is bytes there and back. Default: those for which there is a broker, or that need none." placeholder:"NAME,…"`
 	Ledgers    []string      `help:"memory, bolt. Default: both." placeholder:"NAME,…"`
-	Controller string        `help:"Measure this controller, through its admin API, instead of one of ours." placeholder:"URL"`
+	Controller string        `env:"-" help:"Measure this controller, through its admin API, instead of one of ours." placeholder:"URL"`
 	TokenFile  string        `type:"existingfile" help:"File with the bearer token that it wants." placeholder:"FILE"`
 	Redis      string        `help:"Measure redis, too, on this server." placeholder:"redis://HOST:6379"`
 	AMQP       string        `help:"Measure rabbitmq, too, on this broker." placeholder:"amqp://HOST:5672"`
