@@ -32,8 +32,12 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 	done
 
 .PHONY: bench
-bench: ## Every transport beside a bare loop, as tables
-	go run ./cmd/miglink bench
+bench: ## Every transport beside a bare loop, as tables, judged by the goals
+	go run ./cmd/miglink bench --goals
+
+.PHONY: bench-cpu
+bench-cpu: ## What code costs, without wake-ups: both processes on one CPU
+	go run ./cmd/miglink bench --goals --one-cpu --measures roundtrip,throughput
 
 .PHONY: bench-peers
 bench-peers: ## What else could carry commands, beside ours, as tables

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +9,8 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
@@ -41,133 +35,87 @@ var registry = transport.Registry{
 	{Name: "rabbitmq", Open: rabbitmq.Open},
 }
 
-// agents are the other ends, in a process of their own.
-type agents struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser // its end is theirs
-	slow   *fault.Proxy   // between; nil: nothing is
-	closed atomic.Bool
-	ended  chan struct{}
+// agentsTask is to be the other ends, of one kind: those of so many VMs from the first on.
+type agentsTask struct {
+	Kind  string `json:"kind"`
+	At    place  `json:"at"`
+	First int    `json:"first,omitempty"`
+	Count int    `json:"count"`
+	Tell  bool   `json:"tell,omitempty"` // say which commands run
 }
 
-// readyTime is how long they may take to start, and endTime to end.
-const (
-	readyTime = 30 * time.Second
-	endTime   = 2 * time.Second
-)
+// agents are the process of such a task, and what is between them and their controller.
+type agents struct {
+	*child
+	between cleanup
+}
 
-// startAgents starts n of a kind, which dial what is at once they are released. If they end by themselves,
-// the run does.
-func (o *Options) startAgents(kind string, at place, n int) (_ *agents, err error) {
-	a := &agents{ended: make(chan struct{})}
-	defer func() {
-		if err != nil && a.slow != nil {
-			a.slow.Close()
-		}
-	}()
-	if o.Delay > 0 || o.Jitter > 0 {
-		if err := a.slowDown(&at, o.Delay, o.Jitter); err != nil {
-			return nil, err
-		}
-	}
-	args := append(append([]string(nil), o.Program[1:]...), kind, at.url, at.prefix, strconv.Itoa(n))
-	cmd := exec.Command(o.Program[0], args...) //nolint:noctx // ended by close
-	var says bytes.Buffer
-	cmd.Stderr = &says
-	if o.Profile != "" {
-		cmd.Env = append(os.Environ(), profileEnv+"="+filepath.Join(o.Profile, kind+".pprof"))
-	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	a.cmd, a.stdin = cmd, stdin
-	ready := make(chan error, 1)
-	go func() {
-		_, err := bufio.NewReader(stdout).ReadString('\n')
-		ready <- err
-		_ = cmd.Wait() // its state says how it ended
-		if !a.closed.Load() {
-			o.fail(fmt.Errorf("the agents have ended, %s: %s", cmd.ProcessState, strings.TrimSpace(says.String())))
-		}
-		close(a.ended)
-	}()
-	select {
-	case err = <-ready:
-	case <-time.After(readyTime):
-		err = errors.New("they are not ready in time")
+// startAgents starts n of a kind, which dial what is at once they are released.
+func (o *Options) startAgents(kind string, at place, n int) (*agents, error) {
+	return o.startSome(agentsTask{Kind: kind, At: at, Count: n}, nil)
+}
+
+func (o *Options) startSome(t agentsTask, hear func(line string)) (*agents, error) {
+	a := &agents{}
+	err := o.slowDown(&t.At, &a.between)
+	if err == nil {
+		a.child, _, err = o.startChild(t.Kind, task{Agents: &t}, hear)
 	}
 	if err != nil {
-		a.close()
-		return nil, fmt.Errorf("start agents: %w", err)
+		a.between.run()
+		return nil, err
 	}
 	return a, nil
 }
 
 // release has them dial.
-func (a *agents) release() error {
-	_, err := io.WriteString(a.stdin, "\n")
-	return err
-}
+func (a *agents) release() error { return a.tell("dial") }
 
 func (a *agents) close() {
-	a.closed.Store(true)
-	a.stdin.Close()
-	select {
-	case <-a.ended:
-	case <-time.After(endTime):
-		_ = a.cmd.Process.Kill() // it may have ended
-		<-a.ended
-	}
-	if a.slow != nil {
-		a.slow.Close()
-	}
+	a.child.close()
+	a.between.run()
 }
 
-// slowDown puts a slow network in front of a place.
-func (a *agents) slowDown(at *place, delay, jitter time.Duration) error {
-	u, err := url.Parse(at.url)
+// slowDown puts the network that was asked for in front of a place.
+func (o *Options) slowDown(at *place, clean *cleanup) error {
+	if o.Delay == 0 && o.Jitter == 0 && o.Loss == 0 {
+		return nil
+	}
+	u, err := url.Parse(at.URL)
 	if err != nil {
 		return errors.New("a broker's URL is none") // it may hold a password
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), map[string]string{"redis": "6379", "amqp": "5672"}[u.Scheme])
 	}
-	if a.slow, err = fault.NewProxy(u.Host, 1); err != nil {
-		return err
-	}
-	a.slow.Latency(delay, jitter)
-	u.Host = a.slow.Addr()
-	at.url = u.String()
-	return nil
-}
-
-// RunAgents is the process of agents that Options.Program starts, with the four arguments that are added
-// to it. It ends with its standard input.
-func RunAgents(kind, url, prefix, count string) error {
-	n, err := strconv.Atoi(count)
-	if err != nil {
-		return err
-	}
-	run := bareAgents[kind]
-	if run == nil {
-		if run, err = realAgent(kind, prefix); err != nil {
-			return err
-		}
-	}
-	if file := os.Getenv(profileEnv); file != "" {
-		stop, err := profile(file)
+	if o.Delay > 0 || o.Jitter > 0 {
+		slow, err := fault.NewProxy(u.Host, o.Seed)
 		if err != nil {
 			return err
 		}
-		defer stop()
+		clean.add(func() { slow.Close() })
+		slow.Latency(o.Delay, o.Jitter)
+		u.Host = slow.Addr()
+	}
+	if o.Loss > 0 {
+		p, err := newLossy(u.Host, o.Loss, 2*(o.Delay+o.Jitter), o.Seed)
+		if err != nil {
+			return err
+		}
+		clean.add(p.close)
+		u.Host = p.listener.Addr().String()
+	}
+	at.URL = u.String()
+	return nil
+}
+
+func (t *agentsTask) run() error {
+	run, ours := t.bare(), false
+	if run == nil {
+		if !slices.Contains(Transports(), t.Kind) {
+			return fmt.Errorf("there is no transport %q", t.Kind)
+		}
+		run, ours = t.real, true
 	}
 	if _, err := fmt.Println("ready"); err != nil {
 		return err
@@ -176,34 +124,57 @@ func RunAgents(kind, url, prefix, count string) error {
 	if _, err := in.ReadString('\n'); err != nil {
 		return err
 	}
-	ended := make(chan error, n+1)
-	for i := range n {
-		go func() { ended <- run(url, i) }()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, t.Count)
+	for i := range t.Count {
+		go func() { ended <- run(ctx, t.First+i) }()
 	}
+	over := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(io.Discard, in)
-		ended <- err
+		over <- err
 	}()
-	return <-ended
+	select {
+	case err := <-ended:
+		return err
+	case err := <-over:
+		stop()
+		for range t.Count {
+			if ours && err == nil { // they say goodbye, to a broker, too
+				err = <-ended
+			}
+		}
+		return err
+	}
 }
 
-// realAgent returns how to run agents of ours.
-func realAgent(name, prefix string) (func(url string, i int) error, error) {
-	if !slices.Contains(Transports(), name) {
-		return nil, fmt.Errorf("there is no transport %q", name)
+// bare returns how to run the other end of a bare loop, or nil.
+func (t *agentsTask) bare() func(ctx context.Context, i int) error {
+	run := bareAgents[t.Kind]
+	if run == nil {
+		return nil
 	}
-	return func(url string, i int) error {
-		t, err := registry.Open(name, transport.Config{URL: url, Broker: url, Prefix: prefix})
-		if err != nil {
-			return err
+	return func(_ context.Context, i int) error { return run(t.At.URL, i) }
+}
+
+// real runs an agent of ours.
+func (t *agentsTask) real(ctx context.Context, i int) error {
+	tr, err := registry.Open(t.Kind, transport.Config{URL: t.At.URL, Broker: t.At.URL, Prefix: t.At.Prefix, Token: t.At.token()})
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(tr, agent.Options{VM: t.At.vm(i)})
+	if err != nil {
+		return err
+	}
+	agent.Handle(a, func(_ context.Context, job *agent.Job, _ command.UpdateConfig) (any, error) {
+		if t.Tell {
+			say(wordRan, job.Command().ID)
 		}
-		a, err := agent.New(t, agent.Options{VM: vmName(i)})
-		if err != nil {
-			return err
-		}
-		agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) { return nil, nil }, agent.Policy{})
-		return a.Run(context.Background())
-	}, nil
+		return nil, nil
+	}, agent.Policy{})
+	return a.Run(ctx)
 }
 
 func vmName(i int) string { return "vm-" + strconv.Itoa(i) }

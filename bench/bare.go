@@ -24,6 +24,7 @@ var probe = message{ID: "0197-0000", Type: "update_config", Parameters: map[stri
 // bareLoops are the least that could send a command and hear of it, as the options of a transport are
 // introduced: no ledger, no promises.
 var bareLoops = map[string]func(ctx context.Context, o *Options, n int) (*loop, error){
+	rawTCP:     bareTCP,
 	"ws":       bareWebSocket,
 	"sse":      bareSSE,
 	"longpoll": bareLongPoll,
@@ -31,10 +32,13 @@ var bareLoops = map[string]func(ctx context.Context, o *Options, n int) (*loop, 
 	"nats":     bareNATS,
 	"redis":    bareRedis,
 	"rabbitmq": bareRabbitMQ,
+
+	commitFloor: bareCommit,
 }
 
 // bareAgents are their other ends.
 var bareAgents = map[string]func(url string, i int) error{
+	"bare-tcp":      bareTCPAgent,
 	"bare-ws":       bareWebSocketAgent,
 	"bare-sse":      bareSSEAgent,
 	"bare-longpoll": bareLongPollAgent,
@@ -58,7 +62,7 @@ func (o *Options) openBare(ctx context.Context, name string, n int) (*loop, erro
 
 // startBare starts the agents of a bare loop, and returns when they began to dial.
 func (l *loop) startBare(o *Options, kind, url string, n int) (began time.Time, err error) {
-	if l.agents, err = o.startAgents(kind, place{url: url}, n); err != nil {
+	if l.agents, err = o.startAgents(kind, place{URL: url}, n); err != nil {
 		return time.Time{}, err
 	}
 	return time.Now(), l.agents.release()

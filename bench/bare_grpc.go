@@ -30,7 +30,7 @@ func bareGRPC(ctx context.Context, o *Options, _ int) (*loop, error) {
 	mux := http.NewServeMux()
 	mux.Handle(miglinkv1connect.NewCommandLinkHandler(s))
 	l := &loop{}
-	url, err := serveHTTP(mux, &l.clean)
+	url, err := serveHTTP(mux, anyPort, &l.clean)
 	if err != nil {
 		return l, err
 	}

@@ -39,7 +39,7 @@ func bareHTTP(ctx context.Context, o *Options, kind string, n int, get func(w ht
 		if json.NewDecoder(r.Body).Decode(&a) == nil {
 			vms[i].acks <- a
 		}
-	}), &l.clean)
+	}), anyPort, &l.clean)
 	if err != nil {
 		return l, err
 	}

@@ -18,7 +18,7 @@ func bareWebSocket(ctx context.Context, o *Options, n int) (*loop, error) {
 		if conn, err := u.Upgrade(w, r, nil); err == nil {
 			accepted <- conn
 		}
-	}), &l.clean)
+	}), anyPort, &l.clean)
 	if err != nil {
 		return l, err
 	}

@@ -8,13 +8,13 @@ import (
 	"github.com/miglink/miglink/bench"
 )
 
-// A program that measures is its own agents, too.
+// A program that measures is its own other processes, too.
 func Example() {
-	if len(os.Args) == 6 && os.Args[1] == "agents" {
-		log.Fatal(bench.RunAgents(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
+	if len(os.Args) == 3 && os.Args[1] == "child" {
+		log.Fatal(bench.RunChild(os.Args[2]))
 	}
 	report, err := bench.Run(context.Background(), bench.Options{
-		Program:    []string{os.Args[0], "agents"},
+		Program:    []string{os.Args[0], "child"},
 		Transports: []string{"ws", "longpoll"},
 	})
 	if err != nil {

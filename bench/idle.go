@@ -4,28 +4,49 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"time"
+
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/ledger/memory"
 )
 
-// Idle is what a connected VM that has had one command costs the controller's process while nothing
-// happens, the ledger's entry and an embedded broker included.
+// Idle is what a VM that has had one command costs the controller's process while nothing happens, the
+// ledger's entry and an embedded broker included: one that is linked, and one that has gone.
 type Idle struct {
 	Transport  string  `json:"transport"`
 	VMs        int     `json:"vms"`
 	Bytes      float64 `json:"bytes"` // resident
 	Goroutines float64 `json:"goroutines"`
+	Gone       float64 `json:"gone"`  // bytes of one that has gone
+	Entry      float64 `json:"entry"` // bytes of the entry of its command in the memory ledger, which are in both
 }
+
+// waves is how many fleets come and go to tell what one that has gone costs: what the first one has left, room for
+// as many links at a time, is no cost of a VM.
+const waves = 3
 
 // fewAtOnce says which brokers do not take a thousand connections within a minute.
 func fewAtOnce(transport string) bool { return transport == "rabbitmq" }
 
 func (o *Options) idles(ctx context.Context) ([]Idle, error) {
+	if _, ok := resident(); !ok {
+		for range o.ours() {
+			o.Each()
+		}
+		return nil, nil
+	}
+	entry, err := o.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var results []Idle
-	for _, t := range o.Transports {
-		if _, ok := resident(); ok && !fewAtOnce(t) {
+	for _, t := range o.ours() {
+		if !fewAtOnce(t) {
 			r, err := o.idle(ctx, t)
 			if err != nil {
 				return results, err
 			}
+			r.Entry = entry
 			results = append(results, r)
 		}
 		o.Each()
@@ -34,20 +55,79 @@ func (o *Options) idles(ctx context.Context) ([]Idle, error) {
 }
 
 func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
-	debug.FreeOSMemory()
-	before, _ := resident()
-	goroutines := runtime.NumGoroutine()
-	l, err := o.openOurs(ctx, transport, "memory", o.Fleet)
-	if err != nil {
-		return Idle{}, err
-	}
+	r := Idle{Transport: transport, VMs: o.Fleet}
+	l := &loop{}
 	defer l.close()
+	before, goroutines := memoryNow(), runtime.NumGoroutine()
+	c, err := o.startController(ctx, transport, "memory", l)
+	if err != nil {
+		return r, err
+	}
+	l.send = sendBy(c)
+	if err := o.link(ctx, transport, l, o.Fleet); err != nil {
+		return r, err
+	}
+	r.Bytes = float64(memoryNow()-before) / float64(o.Fleet)
+	r.Goroutines = float64(runtime.NumGoroutine()-goroutines) / float64(o.Fleet)
+
+	l.agents.close()
+	if err := gone(ctx, c, 0, o.Fleet); err != nil {
+		return r, err
+	}
+	before = memoryNow()
+	for wave := range waves {
+		first := o.Fleet * (1 + wave)
+		a, err := o.startSome(agentsTask{Kind: transport, At: l.at, First: first, Count: o.Fleet}, nil)
+		if err != nil {
+			return r, err
+		}
+		err = l.greet(ctx, a, first, o.Fleet)
+		a.close()
+		if err == nil {
+			err = gone(ctx, c, first, o.Fleet)
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	r.Gone = float64(memoryNow()-before) / float64(waves*o.Fleet)
+	return r, nil
+}
+
+// gone waits until the links of VMs have ended.
+func gone(ctx context.Context, c *controller.Controller, first, n int) error {
+	for _, vm := range vmNames(first, n) {
+		for {
+			if p, _ := c.Presence(vm); !p.Attached {
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// entry is the size of a settled command in the memory ledger.
+func (o *Options) entry(ctx context.Context) (float64, error) {
+	n := waves * o.Fleet
+	vms := vmNames(0, n)
+	if err := fill(ctx, memory.New(), vms, n); err != nil { // warm up
+		return 0, err
+	}
+	before, l := memoryNow(), memory.New()
+	if err := fill(ctx, l, vms, n); err != nil {
+		return 0, err
+	}
+	size := float64(memoryNow()-before) / float64(n)
+	return size, l.Close()
+}
+
+// memoryNow is what is resident of this process, and not merely not given back.
+func memoryNow() int {
 	debug.FreeOSMemory()
-	after, _ := resident()
-	n := float64(o.Fleet)
-	return Idle{
-		Transport: transport, VMs: o.Fleet,
-		Bytes:      float64(after-before) / n,
-		Goroutines: float64(runtime.NumGoroutine()-goroutines) / n,
-	}, nil
+	bytes, _ := resident()
+	return bytes
 }

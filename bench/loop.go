@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/ledger"
 )
@@ -15,6 +14,8 @@ type loop struct {
 	flood     flood                           // nil: not for this one
 	offer     offer                           // likewise
 	storm     time.Duration                   // of a bare loop: until each VM had a command and acknowledged it
+	send      send                            // nil: a bare loop
+	at        place                           // of its agents
 	agents    *agents
 	clean     cleanup
 }
@@ -30,63 +31,80 @@ func (l *loop) close() {
 	l.clean.run()
 }
 
-// openOurs opens a loop of ours over a transport and a ledger, with n agents that have dialled.
-func (o *Options) openOurs(ctx context.Context, name, store string, n int) (_ *loop, err error) {
+// openOurs opens a loop of ours, with n agents that have dialled.
+func (o *Options) openOurs(ctx context.Context, of Contender, n int) (*loop, error) {
 	l := &loop{}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
-	c, at, err := o.startController(ctx, name, store, &l.clean)
+	err := o.start(ctx, of, l)
+	if err == nil {
+		err = o.link(ctx, of.Transport, l, n)
+	}
 	if err != nil {
+		l.close()
 		return nil, err
 	}
-	if l.agents, err = o.startAgents(name, at, n); err != nil {
-		return nil, err
-	}
-	if err := l.agents.release(); err != nil {
-		return nil, err
-	}
-	for i := range n {
-		if err := roundTrip(ctx, c, i); err != nil {
-			return nil, err
-		}
-	}
-	l.roundTrip = func(ctx context.Context) error { return roundTrip(ctx, c, 0) }
-	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
-		return floodAll(ctx, n*window, d, func(ctx context.Context, i int) error { return roundTrip(ctx, c, i%n) })
-	}
-	l.offer = offerEach(func(ctx context.Context, i int) error { return roundTrip(ctx, c, i%n) })
 	return l, nil
 }
 
-// startController starts one that takes more than is under way.
-func (o *Options) startController(ctx context.Context, name, store string, clean *cleanup) (*controller.Controller, place, error) {
-	led, err := openLedger(store, clean)
-	if err != nil {
-		return nil, place{}, err
+// start starts a controller of ours for a loop, or takes the one elsewhere.
+func (o *Options) start(ctx context.Context, of Contender, l *loop) error {
+	if of.Ledger == remote {
+		return o.reach(l)
 	}
-	c := controller.New(led, controller.Options{Window: maxWindow, Limits: ledger.Limits{Commands: 2 * maxWindow}})
-	clean.add(func() { c.Close() })
-	at, err := o.serve(ctx, name, c, clean)
-	return c, at, err
-}
-
-// roundTrip sends one command and waits for its final ack.
-func roundTrip(ctx context.Context, c *controller.Controller, vm int) error {
-	r, err := send(ctx, c, vm)
-	if err != nil {
-		return err
-	}
-	_, err = r.Wait(ctx)
+	c, err := o.startController(ctx, of.Transport, of.Ledger, l)
+	l.send = sendBy(c)
 	return err
 }
 
-func send(ctx context.Context, c *controller.Controller, vm int) (*controller.Receipt, error) {
-	cmd, err := command.New(command.UpdateConfig{ConfigKey: "k", ConfigValue: "v"}, command.Options{})
+// startController starts one for a loop, with an empty ledger.
+func (o *Options) startController(ctx context.Context, name, store string, l *loop) (*controller.Controller, error) {
+	led, err := openLedger(store, &l.clean)
 	if err != nil {
 		return nil, err
 	}
-	return c.Send(ctx, vmName(vm), cmd)
+	return o.startOn(ctx, name, led, l)
+}
+
+// startOn starts one on a ledger.
+func (o *Options) startOn(ctx context.Context, name string, led ledger.Ledger, l *loop) (c *controller.Controller, err error) {
+	c = newController(led)
+	l.clean.add(func() { c.Close() })
+	if l.at, err = o.place(name, &l.clean); err != nil {
+		return nil, err
+	}
+	return c, serve(ctx, name, &l.at, anyPort, c, &l.clean)
+}
+
+// newController returns one that takes more than is under way.
+func newController(l ledger.Ledger) *controller.Controller {
+	return controller.New(l, controller.Options{Window: maxWindow, Limits: ledger.Limits{Commands: 2 * maxWindow}})
+}
+
+// link starts the first n agents of a loop, and returns once each has had a command.
+func (o *Options) link(ctx context.Context, name string, l *loop, n int) (err error) {
+	if l.agents, err = o.startAgents(name, l.at, n); err != nil {
+		return err
+	}
+	if err := l.greet(ctx, l.agents, 0, n); err != nil {
+		return err
+	}
+	to := func(ctx context.Context, i int) error { return l.send.roundTrip(ctx, l.at.vm(i%n)) }
+	l.roundTrip = func(ctx context.Context) error { return to(ctx, 0) }
+	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
+		return floodAll(ctx, n*window, d, to)
+	}
+	l.offer = offerEach(to)
+	return nil
+}
+
+// greet releases agents, and has each of their VMs have a command.
+func (l *loop) greet(ctx context.Context, a *agents, first, n int) error {
+	if err := a.release(); err != nil {
+		return err
+	}
+	for i := range n {
+		if err := l.send.roundTrip(ctx, l.at.vm(first+i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

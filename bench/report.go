@@ -9,15 +9,27 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// WriteTables writes a table for each measure.
+// WriteTables writes a table for each measure, and one of the goals.
 func (r Report) WriteTables(w io.Writer) {
-	if r.Delay > 0 || r.Jitter > 0 {
-		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, each way.\n", r.Delay, r.Jitter)
+	if r.Controller != "" {
+		fmt.Fprintf(w, "Of the controller at %s, through its admin API: a request that sends, and one that waits.\n", r.Controller)
+	}
+	if r.OneCPU {
+		fmt.Fprintln(w, "With both processes on one CPU.")
+	}
+	if r.Delay > 0 || r.Jitter > 0 || r.Loss > 0 {
+		fmt.Fprintf(w, "Over a network that delays by %s and up to %s more, and loses %g of 100 packets, each way; seed %d.\n", r.Delay, r.Jitter, 100*r.Loss, r.Seed)
 	}
 	if len(r.RoundTrip) > 0 {
-		t := newTable(w, "Send to final ack", "", "p50", "p90", "p99", "p99.9", "p50 / bare")
+		t := newTable(w, "Send to final ack", "", "p50", "p90", "p99", "p99.9", "p50 / bare", "p99 / bare", fmt.Sprintf("p50 / bare + %d commits", commits))
 		for _, m := range r.RoundTrip {
-			t.AppendRow(table.Row{m.Transport, m.kind(), short(m.P50), short(m.P90), short(m.P99), short(m.P999), ratio(m.ToBare)})
+			t.AppendRow(table.Row{
+				m.Transport, m.kind(), short(m.P50), short(m.P90), short(m.P99), short(m.P999),
+				ratio(m.ToBare), ratio(m.P99ToBare), ratio(m.ToFloor),
+			})
+		}
+		if m := r.Commit; m != nil {
+			t.AppendRow(table.Row{"a bare commit", "", short(m.P50), short(m.P90), short(m.P99), short(m.P999), "", "", ""})
 		}
 		t.Render()
 	}
@@ -28,18 +40,21 @@ func (r Report) WriteTables(w io.Writer) {
 		}
 		t.Render()
 	}
-	if len(r.Throughput) > 0 {
-		t := newTable(w, fmt.Sprintf("%d VMs, %d under way to each", r.Throughput[0].VMs, r.Throughput[0].Window), "",
+	for _, rows := range [][]Throughput{r.Throughput, r.Durable} {
+		if len(rows) == 0 {
+			continue
+		}
+		t := newTable(w, fmt.Sprintf("%d VMs, %d under way to each", rows[0].VMs, rows[0].Window), "",
 			"commands/s", "/ bare", "CPU s per million", "the controller's", "CPU / bare")
-		for _, m := range r.Throughput {
+		for _, m := range rows {
 			t.AppendRow(table.Row{m.Transport, m.kind(), fmt.Sprintf("%.0f", m.PerSecond), ratio(m.ToBare), seconds(m.CPUSeconds), seconds(m.CPUController), ratio(m.CPUToBare)})
 		}
 		t.Render()
 	}
 	if len(r.Idle) > 0 {
-		t := newTable(w, fmt.Sprintf("an idle VM, of %d", r.Idle[0].VMs), "KiB", "goroutines")
+		t := newTable(w, fmt.Sprintf("an idle VM, of %d", r.Idle[0].VMs), "KiB", "goroutines", "KiB once gone", "of that the ledger's entry")
 		for _, m := range r.Idle {
-			t.AppendRow(table.Row{m.Transport, fmt.Sprintf("%.1f", m.Bytes/1024), fmt.Sprintf("%.1f", m.Goroutines)})
+			t.AppendRow(table.Row{m.Transport, kib(m.Bytes), fmt.Sprintf("%.1f", m.Goroutines), kib(m.Gone), kib(m.Entry)})
 		}
 		t.Render()
 	}
@@ -50,6 +65,44 @@ func (r Report) WriteTables(w io.Writer) {
 		}
 		t.Render()
 	}
+	if len(r.Reconnect) > 0 {
+		t := newTable(w, fmt.Sprintf("The controller of %d VMs is killed at %d commands/s", r.Reconnect[0].VMs, r.Reconnect[0].Rate), "",
+			"half are back", "99 %", "all", "all is settled", "missing", "accepted", "lost", "run twice")
+		for _, m := range r.Reconnect {
+			t.AppendRow(table.Row{
+				m.Transport, m.kind(), short(m.P50), short(m.P99), short(m.Last), short(m.Settled), m.Missing, m.Accepted, m.Lost, m.Twice,
+			})
+		}
+		t.Render()
+	}
+	if len(r.Broadcast) > 0 {
+		t := newTable(w, fmt.Sprintf("A broadcast to %d VMs, %d linked", r.Broadcast[0].VMs, r.Broadcast[0].Linked), "", "on disk", "CPU s")
+		for _, m := range r.Broadcast {
+			t.AppendRow(table.Row{m.Transport, m.kind(), short(m.Took), fmt.Sprintf("%.2f", m.CPUSeconds)})
+		}
+		t.Render()
+	}
+	if len(r.Growth) > 0 {
+		t := newTable(w, "As it grows", "", "VMs known", "settled commands", "p50", "/ least", "CPU µs a command", "CPU / least")
+		for _, m := range r.Growth {
+			t.AppendRow(table.Row{
+				m.Transport, m.kind(), m.Known, m.Past, short(m.P50), ratio(m.ToLeast), fmt.Sprintf("%.0f", m.CPU), ratio(m.CPUToLeast),
+			})
+		}
+		t.Render()
+	}
+	if len(r.Goals) > 0 {
+		r.writeGoals(w)
+	}
+}
+
+// writeGoals is what a run has come to.
+func (r Report) writeGoals(w io.Writer) {
+	t := newTable(w, "Goal", "", "", "measured", "met")
+	for _, g := range r.Goals {
+		t.AppendRow(table.Row{g.What, g.Of, g.Limit(), fmt.Sprintf("%.2f", g.Measured), g.met()})
+	}
+	t.Render()
 }
 
 // WriteBenchmarks writes the results as `go test -bench` does, for benchstat.
@@ -68,17 +121,33 @@ func (r Report) WriteBenchmarks(w io.Writer) {
 	for _, m := range r.RoundTrip {
 		latency(m.Contender, "RoundTrip", m.Latency)
 	}
+	if r.Commit != nil {
+		latency(Contender{Transport: commitFloor}, "RoundTrip", *r.Commit)
+	}
 	for _, m := range r.Load {
 		latency(m.Contender, "Load", m.Latency)
 	}
 	for _, m := range r.Throughput {
 		line(m.Contender, "Throughput", 1, m.PerSecond, "commands/s", m.CPUSeconds, "cpu-s/million")
 	}
+	for _, m := range r.Durable {
+		line(m.Contender, "Durable", 1, m.PerSecond, "commands/s", m.CPUSeconds, "cpu-s/million")
+	}
 	for _, m := range r.Idle {
-		line(Contender{m.Transport, "memory"}, "Idle", int64(m.VMs), m.Bytes, "B/vm", m.Goroutines, "goroutines/vm")
+		line(Contender{m.Transport, "memory"}, "Idle", int64(m.VMs), m.Bytes, "B/vm", m.Goroutines, "goroutines/vm", m.Gone, "B/gone", m.Entry, "B/entry")
 	}
 	for _, m := range r.Storm {
 		line(m.Contender, "Storm", int64(m.VMs), ns(m.Took), "ns")
+	}
+	for _, m := range r.Reconnect {
+		line(m.Contender, "Reconnect", int64(m.VMs), ns(m.P50), "p50-ns", ns(m.P99), "p99-ns", ns(m.Last), "last-ns", ns(m.Settled), "settled-ns",
+			float64(m.Missing), "missing", float64(m.Lost), "lost", float64(m.Twice), "twice")
+	}
+	for _, m := range r.Broadcast {
+		line(m.Contender, "Broadcast", int64(m.VMs), ns(m.Took), "ns", m.CPUSeconds, "cpu-s")
+	}
+	for _, m := range r.Growth {
+		line(m.Contender, fmt.Sprintf("Growth/%d-known/%d-past", m.Known, m.Past), 1, ns(m.P50), "p50-ns", m.CPU, "cpu-us/command")
 	}
 }
 
@@ -114,6 +183,8 @@ func short(d time.Duration) string {
 	}
 	return d.String()
 }
+
+func kib(bytes float64) string { return fmt.Sprintf("%.1f", bytes/1024) }
 
 func ratio(r float64) string {
 	if r == 0 {

@@ -12,7 +12,11 @@ import (
 type RoundTrip struct {
 	Contender
 	Latency
-	ToBare float64 `json:"to_bare,omitempty"` // P50 by that of the bare loop: the median of the rounds' ratios
+	ToBare    float64 `json:"to_bare,omitempty"`     // P50 by that of the bare loop: the median of the rounds' ratios
+	P99ToBare float64 `json:"p99_to_bare,omitempty"` // of the whole run: in one round it is a matter of a few commands
+	// ToFloor is, with the ledger on disk, P50 by that of the bare loop and as many bare commits as commits says: the
+	// median of the rounds' ratios.
+	ToFloor float64 `json:"to_floor,omitempty"`
 }
 
 // Latency is a distribution.
@@ -44,30 +48,30 @@ type runner struct {
 }
 
 // roundTrips measures all contenders in turns.
-func (o *Options) roundTrips(ctx context.Context) ([]RoundTrip, error) {
+func (o *Options) roundTrips(ctx context.Context) ([]RoundTrip, *Latency, error) {
 	var runners []*runner
 	defer func() {
 		for _, r := range runners {
 			r.close()
 		}
 	}()
-	for _, c := range o.contenders(always) {
+	for _, c := range o.lone() {
 		l, err := o.open(ctx, c, 1)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		r := &runner{Contender: c, loop: l, all: hdrhistogram.New(1, longest, sigFigures)}
 		runners = append(runners, r)
 		for range warmUp {
 			if err := l.roundTrip(ctx); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
 	for range o.Rounds {
 		for _, r := range runners {
 			if err := r.turn(ctx, o.Turn); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			o.Each()
 		}
@@ -80,10 +84,35 @@ func (o *Options) roundTrips(ctx context.Context) ([]RoundTrip, error) {
 			bare[r.Transport] = r
 		} else if b := bare[r.Transport]; b != nil {
 			result.ToBare = medianRatio(r.medians, b.medians)
+			result.P99ToBare = float64(result.P99) / float64(latencyOf(b.all).P99)
+			if commit := bare[commitFloor]; commit != nil && r.Ledger == "bolt" {
+				result.ToFloor = medianRatio(r.medians, floor(b, commit))
+			}
 		}
 		results = append(results, result)
 	}
-	return results, nil
+	if bare[commitFloor] == nil {
+		return results, nil, nil
+	}
+	return results[1:], &results[0].Latency, nil
+}
+
+// lone are those that do one thing at a time.
+func (o *Options) lone() []Contender {
+	cs := o.contenders(always)
+	if slices.Contains(o.Ledgers, "bolt") {
+		cs = slices.Insert(cs, 0, Contender{Transport: commitFloor})
+	}
+	return cs
+}
+
+// floor is what a round trip with the ledger on disk takes at least, in each round.
+func floor(bare, commit *runner) []time.Duration {
+	sums := make([]time.Duration, len(bare.medians))
+	for i := range sums {
+		sums[i] = bare.medians[i] + commits*commit.medians[i]
+	}
+	return sums
 }
 
 // turn measures one contender for a while.
@@ -115,7 +144,7 @@ func medianRatio[T time.Duration | float64](ours, bare []T) float64 {
 	return median(ratios)
 }
 
-func median(v []float64) float64 {
+func median[T time.Duration | float64](v []T) T {
 	v = slices.Sorted(slices.Values(v))
 	n := len(v)
 	if n == 0 {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +28,15 @@ import (
 const benchPrefix = "miglink-bench"
 
 // place is where agents find their controller.
-type place struct{ url, prefix string }
+type place struct {
+	URL    string `json:"url"`
+	Prefix string `json:"prefix,omitempty"` // on a broker
+
+	VMs       string `json:"vms,omitempty"` // begins their names
+	TokenFile string `json:"token_file,omitempty"`
+}
+
+func (p place) vm(i int) string { return p.VMs + vmName(i) }
 
 // cleanup is what is to be undone, the last first.
 type cleanup []func()
@@ -59,32 +68,35 @@ func openLedger(name string, clean *cleanup) (ledger.Ledger, error) {
 	return l, nil
 }
 
-// serve puts a transport in front of c, for its agents.
-func (o *Options) serve(ctx context.Context, name string, c *controller.Controller, clean *cleanup) (at place, err error) {
+// place is where a transport's broker is; its URL is empty where it has none.
+func (o *Options) place(name string, clean *cleanup) (place, error) {
+	url, err := o.broker(name, clean)
+	return place{URL: url, Prefix: benchPrefix + "-" + uuid.NewString()}, err
+}
+
+// serve puts a transport in front of c, for its agents. One without a broker listens, and says where.
+func serve(ctx context.Context, name string, at *place, listen string, c *controller.Controller, clean *cleanup) error {
 	var l io.Closer
-	at.prefix = benchPrefix + "-" + uuid.NewString()
-	if at.url, err = o.broker(name, clean); err != nil {
-		return at, err
-	}
+	var err error
 	switch name {
 	case "nats":
-		l, err = nats.Listen(ctx, at.url, c, nats.ListenOptions{Prefix: at.prefix})
+		l, err = nats.Listen(ctx, at.URL, c, nats.ListenOptions{Prefix: at.Prefix})
 	case "redis":
-		l, err = redis.Listen(ctx, at.url, c, redis.ListenOptions{Prefix: at.prefix})
+		l, err = redis.Listen(ctx, at.URL, c, redis.ListenOptions{Prefix: at.Prefix})
 	case "rabbitmq":
-		l, err = rabbitmq.Listen(ctx, at.url, c, rabbitmq.ListenOptions{Prefix: at.prefix})
+		l, err = rabbitmq.Listen(ctx, at.URL, c, rabbitmq.ListenOptions{Prefix: at.Prefix})
 	default:
 		mux := http.NewServeMux()
 		mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
 		mux.Handle(grpc.Handler(c, grpc.HandlerOptions{}))
-		at.url, err = serveHTTP(mux, clean)
-		return at, err
+		at.URL, err = serveHTTP(mux, listen, clean)
+		return err
 	}
 	if err != nil {
-		return at, err
+		return err
 	}
 	clean.add(func() { l.Close() })
-	return at, nil
+	return nil
 }
 
 // broker returns the URL of a transport's broker; empty: it has none.
@@ -100,9 +112,20 @@ func (o *Options) broker(name string, clean *cleanup) (string, error) {
 	return "", nil
 }
 
+// anyPort is an address to listen on.
+const anyPort = "127.0.0.1:0"
+
+// listenTime is how long a port may be another's: the dial of an agent, which finds nobody there, may have been
+// given the same port for its own end.
+const listenTime = 5 * time.Second
+
 // serveHTTP serves h as HTTP/1.1 and HTTP/2, without TLS.
-func serveHTTP(h http.Handler, clean *cleanup) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+func serveHTTP(h http.Handler, address string, clean *cleanup) (string, error) {
+	l, err := net.Listen("tcp", address) //nolint:noctx // loopback
+	for end := time.Now().Add(listenTime); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+		l, err = net.Listen("tcp", address) //nolint:noctx // loopback
+	}
 	if err != nil {
 		return "", err
 	}

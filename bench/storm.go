@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/miglink/miglink/controller"
+	"golang.org/x/sync/errgroup"
 )
 
 // Storm is how long it takes until VMs that dial at once have had the command that waits for each, and the
@@ -17,7 +17,7 @@ type Storm struct {
 }
 
 // storms says for which transports there is a bare loop that takes many VMs.
-func storms(transport string) bool { return floods(transport) }
+func storms(transport string) bool { return floods(transport) && transport != rawTCP }
 
 func (o *Options) storms(ctx context.Context) ([]Storm, error) {
 	var results []Storm
@@ -51,32 +51,37 @@ func (o *Options) storm(ctx context.Context, c Contender) (Storm, error) {
 		s.Took = l.storm
 		return s, nil
 	}
-	var clean cleanup
-	defer clean.run()
-	ctl, at, err := o.startController(ctx, c.Transport, c.Ledger, &clean)
+	l := &loop{}
+	defer l.close()
+	if err := o.start(ctx, c, l); err != nil {
+		return s, err
+	}
+	waits := make([]func(context.Context) error, o.Fleet)
+	err := atATime(ctx, o.Fleet, func(ctx context.Context, i int) (err error) {
+		waits[i], err = l.send(ctx, l.at.vm(i))
+		return err
+	})
 	if err != nil {
 		return s, err
 	}
-	receipts := make([]*controller.Receipt, o.Fleet)
-	for i := range receipts {
-		if receipts[i], err = send(ctx, ctl, i); err != nil {
-			return s, err
-		}
-	}
-	a, err := o.startAgents(c.Transport, at, o.Fleet)
-	if err != nil {
+	if l.agents, err = o.startAgents(c.Transport, l.at, o.Fleet); err != nil {
 		return s, err
 	}
-	defer a.close()
 	began := time.Now()
-	if err := a.release(); err != nil {
+	if err := l.agents.release(); err != nil {
 		return s, err
 	}
-	for _, r := range receipts {
-		if _, err := r.Wait(ctx); err != nil {
-			return s, err
-		}
-	}
+	err = atATime(ctx, o.Fleet, func(ctx context.Context, i int) error { return waits[i](ctx) })
 	s.Took = time.Since(began)
-	return s, nil
+	return s, err
+}
+
+// atATime does n things, so many of them at a time as a controller elsewhere is asked.
+func atATime(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
 }

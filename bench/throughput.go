@@ -25,7 +25,7 @@ type Throughput struct {
 
 // floods says for which transports there is a bare loop of many commands under way.
 func floods(transport string) bool {
-	return slices.Contains([]string{"ws", "sse", "longpoll"}, transport)
+	return slices.Contains([]string{rawTCP, "ws", "sse", "longpoll"}, transport)
 }
 
 // floodTurn is how many turns of a round trip one of throughput takes.
@@ -33,10 +33,21 @@ const floodTurn = 5
 
 func (o *Options) floodRounds() int { return max(o.Rounds/3, 1) }
 
-func (o *Options) throughputs(ctx context.Context) ([]Throughput, error) {
+// Where the disk decides, it is what few VMs can have that shows whether a commit waits for company.
+const durableVMs, durableWindow = 8, 8
+
+// durables are the bare loops, which have no disk, and ours on disk.
+func (o *Options) durables() []Contender {
+	if !slices.Contains(o.Ledgers, "bolt") {
+		return nil
+	}
+	return slices.DeleteFunc(o.contenders(floods), func(c Contender) bool { return c.Ledger != "" && c.Ledger != "bolt" })
+}
+
+func (o *Options) throughputs(ctx context.Context, cs []Contender, vms, window int) ([]Throughput, error) {
 	var results []Throughput
-	err := o.inTurns(ctx, o.contenders(floods), o.VMs, o.floodRounds(), func(c Contender, l *loop) (turn func() error, done func()) {
-		t := Throughput{Contender: c, VMs: o.VMs, Window: o.Window}
+	err := o.inTurns(ctx, cs, vms, o.floodRounds(), func(c Contender, l *loop) (turn func() error, done func()) {
+		t := Throughput{Contender: c, VMs: vms, Window: window}
 		return func() error { return t.turn(ctx, l, o.Turn) }, func() { results = append(results, t) }
 	})
 	if err != nil {
@@ -45,7 +56,10 @@ func (o *Options) throughputs(ctx context.Context) ([]Throughput, error) {
 	bare := map[string]*Throughput{}
 	for i := range results {
 		r := &results[i]
-		r.PerSecond, r.CPUSeconds, r.CPUController = median(r.rates), median(r.cpus), median(r.cpusController)
+		r.PerSecond = median(r.rates)
+		if r.Ledger != remote { // what this process computes is not the controller's
+			r.CPUSeconds, r.CPUController = median(r.cpus), median(r.cpusController)
+		}
 		if r.Ledger == "" {
 			bare[r.Transport] = r
 		} else if b := bare[r.Transport]; b != nil {

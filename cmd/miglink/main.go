@@ -31,7 +31,7 @@ type cli struct {
 	Watch       watchCmd       `cmd:"" help:"Print what happens, as it happens."`
 	Conformance conformanceCmd `cmd:"" help:"Prove the promises of every transport, and print a table."`
 	Bench       benchCmd       `cmd:"" help:"Measure every transport beside a bare loop of its kind, and print tables."`
-	BenchAgents benchAgentsCmd `cmd:"" hidden:""`
+	BenchChild  benchChildCmd  `cmd:"" hidden:""`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
