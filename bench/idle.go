@@ -25,6 +25,9 @@ type Idle struct {
 // as many links at a time, is no cost of a VM.
 const waves = 3
 
+// calm is how long nothing happens before a VM counts as idle.
+const calm = time.Second
+
 // fewAtOnce says which brokers do not take a thousand connections within a minute.
 func fewAtOnce(transport string) bool { return transport == "rabbitmq" }
 
@@ -67,6 +70,7 @@ func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
 	if err := o.link(ctx, transport, l, o.Fleet); err != nil {
 		return r, err
 	}
+	time.Sleep(calm)
 	r.Bytes = float64(memoryNow()-before) / float64(o.Fleet)
 	r.Goroutines = float64(runtime.NumGoroutine()-goroutines) / float64(o.Fleet)
 

@@ -3,7 +3,7 @@ package framed
 import "time"
 
 // handTime is how long a hand waits for more, about.
-const handTime = time.Second
+const handTime = 100 * time.Millisecond
 
 // hand does one kind of a link's work, whenever there is some, in a goroutine that goes when there was
 // none for a while: an idle link keeps no goroutine for it, and a busy one does not start one, and grow

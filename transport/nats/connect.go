@@ -61,6 +61,11 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return conn, err
 }
 
+// queueLength is how many messages of one link may wait to be read, far more than are under way. The
+// library makes room for all of them, by default for 65,536, which is half a MiB. One that is dropped is
+// noticed by its number.
+const queueLength = 512
+
 // connect connects, or says why it could not.
 func connect(ctx context.Context, raw string, options ...nats.Option) (*nats.Conn, error) {
 	timeout := connectTimeout
@@ -79,6 +84,7 @@ func connect(ctx context.Context, raw string, options ...nats.Option) (*nats.Con
 		nats.PermissionErrOnSubscribe(true),
 		nats.PingInterval(15 * time.Second),
 		nats.MaxPingsOutstanding(1),
+		nats.SyncQueueLen(queueLength),
 	}, options...)
 	conn, err := nats.Connect(raw, options...)
 	if err == nil {
