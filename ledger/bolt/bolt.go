@@ -40,17 +40,17 @@ type Ledger struct {
 	closing  sync.Once
 	closeErr error
 
-	// next is the unsettled entries as the writer leaves them, committed or not. Note changes it,
-	// too; the writer does not hold the lock while it commits.
+	// next is the recent entries as the writer leaves them, committed or not. Note changes it, too; the
+	// writer does not hold the lock while it commits.
 	nextMu sync.Mutex
-	next   *unsettled
+	next   *recent
 	dirty  map[string]*ledger.Entry // noted and not written yet, by command ID
 	noted  []note                   // since when, the oldest first
 	seqs   map[string]uint64        // the last of each VM that has been asked for
 
-	// live is the unsettled entries that are committed: what readers see.
+	// live is the recent entries that are committed: what readers see.
 	liveMu sync.RWMutex
-	live   *unsettled
+	live   *recent
 }
 
 // note is that a command was noted.
@@ -84,7 +84,7 @@ func Open(dir string) (*Ledger, error) {
 		stopped:  make(chan struct{}),
 		dirty:    map[string]*ledger.Entry{},
 		seqs:     map[string]uint64{},
-		live:     newUnsettled(),
+		live:     newRecent(),
 	}
 	if err := l.load(); err != nil {
 		db.Close()
@@ -95,7 +95,7 @@ func Open(dir string) (*Ledger, error) {
 	return l, nil
 }
 
-// load makes what a new file needs, and reads what is not settled.
+// load makes what a new file needs, and reads what is recent.
 func (l *Ledger) load() error {
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range allBuckets {
@@ -117,7 +117,7 @@ func (l *Ledger) load() error {
 	}
 	return l.db.View(func(tx *bolt.Tx) error {
 		l.epoch = string(tx.Bucket(bucketMeta).Get(metaEpoch))
-		return tx.Bucket(bucketPending).ForEach(func(_, value []byte) error {
+		return tx.Bucket(bucketRecent).ForEach(func(_, value []byte) error {
 			e, err := decodeEntry(value)
 			if err != nil {
 				return err
@@ -163,6 +163,10 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		e := l.next.get(edit.ID)
 		if e == nil || e.VM != vm {
 			out[i].Err = ledger.ErrNotFound
+			continue
+		}
+		if e.State.Settled() {
+			out[i].Entry = e
 			continue
 		}
 		live := l.live.get(edit.ID)

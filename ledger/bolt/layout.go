@@ -11,19 +11,19 @@ import (
 )
 
 // The buckets. The key of an entry is its VM, a zero byte (which no name of a VM holds) and its Seq as
-// eight bytes, big-endian: the entries of a VM stand together, in order. A command is written when it is
-// sent and when it is settled, with two keys more the first time and one the second: keys are most of
-// what a command costs on disk.
+// eight bytes, big-endian: the entries of a VM stand together, in order. A command is written to one bucket
+// when it is sent and when it is settled, since each bucket more is a page or two more to be on disk
+// before it counts. What is settled is moved to the archive later, many at a time.
 var (
 	bucketMeta    = []byte("meta")
-	bucketPending = []byte("pending") // key → JSON of an entry that is not settled
-	bucketEntries = []byte("entries") // key → JSON of one that is
-	bucketSettled = []byte("settled") // UpdatedAt and key → nothing; of settled entries
-	bucketIDs     = []byte("ids")     // command ID → key
-	bucketKeys    = []byte("keys")    // VM, zero byte, idempotency key → key
+	bucketRecent  = []byte("recent")  // key → JSON of an entry
+	bucketArchive = []byte("archive") // key → JSON of an entry that is settled, and not in recent
+	bucketSettled = []byte("settled") // UpdatedAt and key → nothing; of the archive
+	bucketIDs     = []byte("ids")     // command ID → key; of the archive
+	bucketKeys    = []byte("keys")    // VM, zero byte, idempotency key → command ID; of all
 	bucketVMs     = []byte("vms")     // VM → a Seq; it has used no higher one that is not that of an entry
 
-	allBuckets = [][]byte{bucketMeta, bucketPending, bucketEntries, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
+	allBuckets = [][]byte{bucketMeta, bucketRecent, bucketArchive, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
 
 	metaFormat = []byte("format")
 	metaEpoch  = []byte("epoch")
@@ -40,20 +40,16 @@ func settledKey(e *ledger.Entry) []byte {
 	return append(b, entryKey(e.VM, e.Seq)...)
 }
 
-// findSettled returns the settled entry of a command.
-func findSettled(tx *bolt.Tx, id string) (*ledger.Entry, error) {
-	return settledAt(tx, tx.Bucket(bucketIDs).Get([]byte(id)))
+// findArchived returns the entry of a command that was archived.
+func findArchived(tx *bolt.Tx, id string) (*ledger.Entry, error) {
+	return archivedAt(tx, tx.Bucket(bucketIDs).Get([]byte(id)))
 }
 
-func settledAt(tx *bolt.Tx, key []byte) (*ledger.Entry, error) {
+func archivedAt(tx *bolt.Tx, key []byte) (*ledger.Entry, error) {
 	if key == nil {
 		return nil, ledger.ErrNotFound
 	}
-	value := tx.Bucket(bucketEntries).Get(key)
-	if value == nil {
-		return nil, ledger.ErrNotFound
-	}
-	return decodeEntry(value)
+	return decodeEntry(tx.Bucket(bucketArchive).Get(key))
 }
 
 // findByKey returns the ID of the command that has an idempotency key; empty: there is none.
@@ -67,7 +63,7 @@ func lastSeq(tx *bolt.Tx, vm string) uint64 {
 	if b := tx.Bucket(bucketVMs).Get([]byte(vm)); len(b) == 8 {
 		last = binary.BigEndian.Uint64(b)
 	}
-	for _, bucket := range [][]byte{bucketPending, bucketEntries} {
+	for _, bucket := range [][]byte{bucketRecent, bucketArchive} {
 		if key, _ := before(tx.Bucket(bucket).Cursor(), append([]byte(vm), 1)); isOf(key, vm) {
 			last = max(last, binary.BigEndian.Uint64(key[len(key)-8:]))
 		}
@@ -92,59 +88,50 @@ func noteSeq(tx *bolt.Tx, vm string, seq uint64) error {
 	return tx.Bucket(bucketVMs).Put([]byte(vm), binary.BigEndian.AppendUint64(nil, seq))
 }
 
-func insertEntry(tx *bolt.Tx, e *ledger.Entry) error {
-	key := entryKey(e.VM, e.Seq)
-	if err := tx.Bucket(bucketIDs).Put([]byte(e.Command.ID), key); err != nil {
-		return err
-	}
-	if k := e.Command.IdempotencyKey; k != "" {
-		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(e.VM, k), []byte(e.Command.ID)); err != nil {
-			return err
-		}
-	}
-	return writeEntry(tx, e)
-}
-
 // usualEntry is about what takes most room, in bytes. A transaction keeps what is put until its end.
 const usualEntry = 640
 
-// writeEntry writes an entry to where it belongs.
-func writeEntry(tx *bolt.Tx, e *ledger.Entry) error {
+// putRecent writes an entry that is not archived.
+func putRecent(tx *bolt.Tx, e *ledger.Entry) error { return putEntry(tx.Bucket(bucketRecent), e) }
+
+func putEntry(b *bolt.Bucket, e *ledger.Entry) error {
 	v, err := appendEntry(make([]byte, 0, usualEntry), e)
 	if err != nil {
 		return err
 	}
-	bucket := bucketPending
-	if e.State.Settled() {
-		bucket = bucketEntries
-	}
-	return tx.Bucket(bucket).Put(entryKey(e.VM, e.Seq), v)
+	return b.Put(entryKey(e.VM, e.Seq), v)
 }
 
-// updateEntry writes a new state, and moves the entry where it is settled now.
-func updateEntry(tx *bolt.Tx, before, after *ledger.Entry) error {
-	settled := tx.Bucket(bucketSettled)
-	switch {
-	case before.State.Settled():
-		if err := settled.Delete(settledKey(before)); err != nil {
-			return err
-		}
-	case after.State.Settled():
-		if err := tx.Bucket(bucketPending).Delete(entryKey(after.VM, after.Seq)); err != nil {
-			return err
-		}
+// archive moves a settled entry to the archive.
+func archive(tx *bolt.Tx, e *ledger.Entry) error {
+	key := entryKey(e.VM, e.Seq)
+	if err := tx.Bucket(bucketRecent).Delete(key); err != nil {
+		return err
 	}
-	if after.State.Settled() {
-		if err := settled.Put(settledKey(after), nil); err != nil {
-			return err
-		}
+	if err := tx.Bucket(bucketIDs).Put([]byte(e.Command.ID), key); err != nil {
+		return err
 	}
-	return writeEntry(tx, after)
+	return putArchived(tx, e)
 }
 
-// listSettled returns up to limit settled entries of a VM with a Seq less than below (0: any), newest first.
-func listSettled(tx *bolt.Tx, vm string, below uint64, limit int) ([]*ledger.Entry, error) {
-	c := tx.Bucket(bucketEntries).Cursor()
+func putArchived(tx *bolt.Tx, e *ledger.Entry) error {
+	if err := tx.Bucket(bucketSettled).Put(settledKey(e), nil); err != nil {
+		return err
+	}
+	return putEntry(tx.Bucket(bucketArchive), e)
+}
+
+// changeArchived writes a new state of an entry of the archive.
+func changeArchived(tx *bolt.Tx, before, after *ledger.Entry) error {
+	if err := tx.Bucket(bucketSettled).Delete(settledKey(before)); err != nil {
+		return err
+	}
+	return putArchived(tx, after)
+}
+
+// listArchived returns up to limit archived entries of a VM with a Seq less than below (0: any), newest first.
+func listArchived(tx *bolt.Tx, vm string, below uint64, limit int) ([]*ledger.Entry, error) {
+	c := tx.Bucket(bucketArchive).Cursor()
 	end := append([]byte(vm), 1)
 	if below > 0 {
 		end = entryKey(vm, below)
@@ -160,37 +147,29 @@ func listSettled(tx *bolt.Tx, vm string, below uint64, limit int) ([]*ledger.Ent
 	return out, nil
 }
 
-// pruneEntries forgets up to limit entries that settled before then.
-func pruneEntries(tx *bolt.Tx, then time.Time, limit int) (int, error) {
+// settledBefore returns up to limit keys of bucketSettled from before then, the oldest first.
+func settledBefore(tx *bolt.Tx, then time.Time, limit int) [][]byte {
 	end := binary.BigEndian.AppendUint64(nil, uint64(then.UnixNano()))
 	var old [][]byte
 	c := tx.Bucket(bucketSettled).Cursor()
 	for k, _ := c.First(); k != nil && len(old) < limit && bytes.Compare(k[:8], end) < 0; k, _ = c.Next() {
 		old = append(old, bytes.Clone(k))
 	}
-	for _, k := range old {
-		key := k[8:]
-		e, err := settledAt(tx, key)
-		if err != nil {
-			return 0, err
-		}
-		if err := noteSeq(tx, e.VM, lastSeq(tx, e.VM)); err != nil { // it may be the last that is left
-			return 0, err
-		}
-		if k := e.Command.IdempotencyKey; k != "" {
-			if err := tx.Bucket(bucketKeys).Delete(idempotencyKey(e.VM, k)); err != nil {
-				return 0, err
-			}
-		}
-		if err := tx.Bucket(bucketIDs).Delete([]byte(e.Command.ID)); err != nil {
-			return 0, err
-		}
-		if err := tx.Bucket(bucketEntries).Delete(key); err != nil {
-			return 0, err
-		}
-		if err := tx.Bucket(bucketSettled).Delete(k); err != nil {
-			return 0, err
+	return old
+}
+
+// forget takes an entry out of the archive, and its key out of bucketSettled.
+func forget(tx *bolt.Tx, settled []byte, e *ledger.Entry) error {
+	if k := e.Command.IdempotencyKey; k != "" {
+		if err := tx.Bucket(bucketKeys).Delete(idempotencyKey(e.VM, k)); err != nil {
+			return err
 		}
 	}
-	return len(old), nil
+	if err := tx.Bucket(bucketIDs).Delete([]byte(e.Command.ID)); err != nil {
+		return err
+	}
+	if err := tx.Bucket(bucketArchive).Delete(entryKey(e.VM, e.Seq)); err != nil {
+		return err
+	}
+	return tx.Bucket(bucketSettled).Delete(settled)
 }

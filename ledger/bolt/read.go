@@ -33,7 +33,7 @@ func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	}
 	var e *ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
-		e, err = findSettled(tx, id)
+		e, err = findArchived(tx, id)
 		return err
 	})
 	return e, err
@@ -50,14 +50,13 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
-	pending := l.allPending(vm) // first: what is settled meanwhile is then found twice, and not missed
-	var settled []*ledger.Entry
+	recent := l.recentOf(vm) // first: what is archived meanwhile is then found twice, and not missed
+	var out []*ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
-		settled, err = listSettled(tx, vm, before, limit)
+		out, err = listArchived(tx, vm, before, limit)
 		return err
 	})
-	out := settled
-	for _, e := range pending {
+	for _, e := range recent {
 		if before == 0 || e.Seq < before {
 			out = append(out, e)
 		}
@@ -67,10 +66,10 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 	return out[:min(limit, len(out))], err
 }
 
-func (l *Ledger) allPending(vm string) []*ledger.Entry {
+func (l *Ledger) recentOf(vm string) []*ledger.Entry {
 	l.liveMu.RLock()
 	defer l.liveMu.RUnlock()
-	return append(l.live.Pending(vm, ledger.Normal, 0, 0), l.live.Pending(vm, ledger.Urgent, 0, 0)...)
+	return l.live.of(vm)
 }
 
 // VMs implements ledger.Ledger.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -84,32 +85,32 @@ func (l *Ledger) gather(r *request) []*request {
 }
 
 func (l *Ledger) commit(batch []*request) {
-	changed, err := l.transact(batch)
+	s, err := l.transact(batch)
 	if err != nil {
 		err = fmt.Errorf("ledger: %w", err)
 	}
-	l.publish(changed, err)
+	l.publish(s, err)
 	for _, r := range batch {
 		r.done <- err
 	}
 }
 
-// transact carries out a batch in one transaction. If nothing changes nothing is written.
-func (l *Ledger) transact(batch []*request) ([]*ledger.Entry, error) {
-	tx, err := l.db.Begin(true)
+// transact carries out a batch in one transaction. If nothing changes there is none.
+func (l *Ledger) transact(batch []*request) (*staging, error) {
+	reading, err := l.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	s := &staging{tx: tx, l: l}
-	if err := s.all(batch); err != nil || !s.wrote {
-		return nil, errors.Join(err, tx.Rollback())
+	s := &staging{tx: reading, l: l}
+	if err := s.all(batch); err != nil || !s.tx.Writable() {
+		return s, errors.Join(err, s.tx.Rollback())
 	}
-	return s.changed, tx.Commit()
+	return s, s.tx.Commit()
 }
 
 // publish shows readers what was committed, notes of the meantime included; a failed commit is taken
 // back.
-func (l *Ledger) publish(changed []*ledger.Entry, err error) {
+func (l *Ledger) publish(s *staging, err error) {
 	l.nextMu.Lock()
 	defer l.nextMu.Unlock()
 	l.liveMu.Lock()
@@ -118,12 +119,11 @@ func (l *Ledger) publish(changed []*ledger.Entry, err error) {
 		l.next, l.seqs = l.live.clone(), map[string]uint64{}
 		return
 	}
-	for _, e := range changed {
-		if noted := l.next.get(e.Command.ID); noted != nil {
-			e = noted
-		}
-		l.live.put(e)
+	for _, e := range s.changed {
+		l.live.put(l.next.latest(e))
 	}
+	l.live.drop(s.archived)
+	l.next.drop(s.archived)
 }
 
 // flush writes what Note has left.
@@ -140,33 +140,79 @@ func (l *Ledger) flush() error {
 
 // staging is one transaction in the making. Later requests see what earlier ones did.
 type staging struct {
-	tx      *bolt.Tx
-	l       *Ledger
-	wrote   bool
-	changed []*ledger.Entry
+	tx       *bolt.Tx // for reading, until something is to be written
+	l        *Ledger
+	changed  []*ledger.Entry // that are recent
+	archived []string        // IDs of what is not recent any more
+}
+
+// write returns the transaction, for writing. One that is taken back costs a look at all pages of the
+// file, so it begins when it is needed.
+func (s *staging) write() (*bolt.Tx, error) {
+	if s.tx.Writable() {
+		return s.tx, nil
+	}
+	tx, err := s.l.db.Begin(true)
+	if err != nil {
+		return nil, err
+	}
+	_ = s.tx.Rollback() // it was for reading
+	s.tx = tx
+	return tx, nil
 }
 
 // all stages a batch, and the notes that have waited.
 func (s *staging) all(batch []*request) error {
 	s.l.nextMu.Lock()
 	defer s.l.nextMu.Unlock()
+	var prunings []*pruning
 	for _, r := range batch {
-		if err := s.stage(r); err != nil {
+		if r.prune != nil {
+			prunings = append(prunings, r.prune)
+		} else if err := s.stage(r); err != nil {
 			return err
+		}
+	}
+	if len(s.l.next.settled) >= archiveAt || len(prunings) > 0 {
+		if err := s.archive(); err != nil {
+			return err
+		}
+	}
+	for _, p := range prunings { // of the archive, which nothing else touches any more
+		if old := settledBefore(s.tx, p.then, p.limit); len(old) > 0 {
+			if err := s.forget(old); err != nil {
+				return err
+			}
+			p.n = len(old)
 		}
 	}
 	return s.notes(time.Now().Add(-noteAge))
 }
 
-func (s *staging) stage(r *request) error {
-	switch {
-	case r.add != nil:
-		return s.append(r.vm, r.add)
-	case r.prune != nil:
-		var err error
-		r.prune.n, err = pruneEntries(s.tx, r.prune.then, r.prune.limit)
-		s.wrote = s.wrote || r.prune.n > 0
+// archiveAt is how many settled entries wait to be archived together.
+const archiveAt = 512
+
+// archive moves what is settled to the archive. It stays among the recent until that is on disk.
+func (s *staging) archive() error {
+	if len(s.l.next.settled) == 0 {
+		return nil
+	}
+	tx, err := s.write()
+	if err != nil {
 		return err
+	}
+	s.archived = slices.Clone(s.l.next.settled)
+	for _, id := range s.archived {
+		if err := archive(tx, s.l.next.get(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *staging) stage(r *request) error {
+	if r.add != nil {
+		return s.append(r.vm, r.add)
 	}
 	r.edited = make([]ledger.Edited, len(r.edits))
 	for i, edit := range r.edits {
@@ -192,7 +238,7 @@ func (s *staging) find(id string) (*ledger.Entry, error) {
 	if e := s.l.next.get(id); e != nil {
 		return e, nil
 	}
-	return findSettled(s.tx, id)
+	return findArchived(s.tx, id)
 }
 
 func (s *staging) append(vm string, a *addition) error {
@@ -226,28 +272,76 @@ func (s *staging) append(vm string, a *addition) error {
 		return err
 	}
 	e := ledger.NewEntry(vm, seq, a.cmd, a.now)
-	if err := insertEntry(s.tx, &e); err != nil {
-		return err
+	if k := a.cmd.IdempotencyKey; k != "" {
+		tx, err := s.write()
+		if err != nil {
+			return err
+		}
+		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(vm, k), []byte(a.cmd.ID)); err != nil {
+			return err
+		}
 	}
-	s.wrote = true
-	s.l.next.put(&e)
-	s.changed = append(s.changed, &e)
 	a.out.Entry, a.out.Created = &e, true
-	return nil
+	return s.put(nil, &e)
 }
 
 // nextSeq is the next number of a VM. The last is known after the first time.
 func (s *staging) nextSeq(vm string) (uint64, error) {
-	last, ok := s.l.seqs[vm]
-	if !ok {
-		if last = lastSeq(s.tx, vm); last == 0 {
-			if err := noteSeq(s.tx, vm, 0); err != nil { // there is such a VM
-				return 0, err
-			}
+	last, err := s.lastSeq(vm)
+	if err != nil {
+		return 0, err
+	}
+	if last == 0 {
+		tx, err := s.write()
+		if err == nil {
+			err = noteSeq(tx, vm, 0) // there is such a VM
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
 	s.l.seqs[vm] = last + 1
 	return last + 1, nil
+}
+
+// lastSeq is the latest number of a VM. It looks at what is committed: a cursor may not come back from
+// a bucket of which the transaction has deleted all.
+func (s *staging) lastSeq(vm string) (uint64, error) {
+	if last, ok := s.l.seqs[vm]; ok {
+		return last, nil
+	}
+	var last uint64
+	err := s.l.db.View(func(tx *bolt.Tx) error {
+		last = lastSeq(tx, vm)
+		return nil
+	})
+	s.l.seqs[vm] = last
+	return last, err
+}
+
+// forget forgets the archived entries of keys of bucketSettled, but not which numbers were used.
+func (s *staging) forget(old [][]byte) error {
+	tx, err := s.write()
+	if err != nil {
+		return err
+	}
+	for _, k := range old {
+		e, err := archivedAt(tx, k[8:])
+		if err != nil {
+			return err
+		}
+		last, err := s.lastSeq(e.VM)
+		if err == nil {
+			err = noteSeq(tx, e.VM, last)
+		}
+		if err == nil {
+			err = forget(tx, k, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
@@ -266,12 +360,20 @@ func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	return e, nil
 }
 
+// put writes a new state of an entry.
 func (s *staging) put(before, after *ledger.Entry) error {
-	if err := updateEntry(s.tx, before, after); err != nil {
+	tx, err := s.write()
+	if err != nil {
 		return err
 	}
-	s.wrote = true
-	delete(s.l.dirty, after.Command.ID)
+	id := after.Command.ID
+	if before != nil && s.l.next.get(id) == nil {
+		return changeArchived(tx, before, after)
+	}
+	if err := putRecent(tx, after); err != nil {
+		return err
+	}
+	delete(s.l.dirty, id)
 	s.l.next.put(after)
 	s.changed = append(s.changed, after)
 	return nil
@@ -291,10 +393,13 @@ func (s *staging) notes(upto time.Time) error {
 		if e == nil {
 			continue // was written with more
 		}
-		if err := writeEntry(s.tx, e); err != nil {
+		tx, err := s.write()
+		if err == nil {
+			err = putRecent(tx, e)
+		}
+		if err != nil {
 			return err
 		}
-		s.wrote = true
 		delete(s.l.dirty, id)
 	}
 	return nil

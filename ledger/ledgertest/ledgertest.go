@@ -43,6 +43,7 @@ func Test(t *testing.T, durable bool, open Open) {
 		{"Canceled", testCanceled},
 		{"CanceledMidway", testCanceledMidway},
 		{"Concurrent", testConcurrent},
+		{"Many", testMany},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open)) })
 	}
@@ -508,6 +509,83 @@ func testConcurrent(s *suite) {
 		require.NoError(s, err)
 		require.Len(s, entries, each)
 	}
+}
+
+// testMany settles more than a ledger keeps at hand, half of them by a verdict, which the agent's word
+// replaces later.
+func testMany(s *suite) {
+	const vms, each = 3, 500
+	vm := func(i int) string { return fmt.Sprintf("vm-%d", i%vms) }
+	commands := make([]command.Command, vms*each)
+	at := make(chan int)
+	var workers sync.WaitGroup
+	for range 100 {
+		workers.Go(func() {
+			for i := range at {
+				_, err := s.l.Append(s.Context(), vm(i), commands[i], ledger.Limits{}, s.now)
+				edit := s.edit(commands[i].ID, ack.Succeeded)
+				if i%2 == 0 {
+					edit.Do = func(e *ledger.Entry) error {
+						e.Conclude(ack.Dead, "", s.now)
+						return nil
+					}
+				}
+				if err == nil {
+					_, err = s.l.Update(s.Context(), vm(i), edit)
+				}
+				if err != nil {
+					s.Error(err)
+				}
+			}
+		})
+	}
+	for i := range commands {
+		commands[i] = s.command(command.Options{IdempotencyKey: fmt.Sprintf("k-%d", i)})
+		at <- i
+	}
+	close(at)
+	workers.Wait()
+	check := func(stages ...ack.Stage) {
+		s.Helper()
+		for i, c := range commands {
+			e := s.get(c.ID)
+			require.Equal(s, vm(i), e.VM)
+			require.Equal(s, stages[i%2], e.State.Stage)
+			again := c
+			again.ID = "another"
+			a, err := s.l.Append(s.Context(), vm(i), again, ledger.Limits{}, s.now)
+			require.NoError(s, err)
+			require.False(s, a.Created)
+			require.Equal(s, c.ID, a.Entry.Command.ID)
+		}
+		for i := range vms {
+			seq := uint64(each)
+			for before := uint64(0); seq > 0; {
+				entries, err := s.l.List(s.Context(), vm(i), before, 70)
+				require.NoError(s, err)
+				require.NotEmpty(s, entries)
+				for _, e := range entries {
+					require.Equal(s, seq, e.Seq)
+					before = seq
+					seq--
+				}
+			}
+		}
+	}
+	check(ack.Dead, ack.Succeeded)
+	for i := 0; i < len(commands); i += 2 {
+		require.True(s, s.acked(vm(i), commands[i].ID, ack.Failed).Changed)
+		if i > 100 { // the disk takes its time
+			i += 30
+		}
+	}
+	require.Equal(s, ack.Failed, s.get(commands[0].ID).State.Stage)
+	n, err := s.l.Prune(s.Context(), s.now.Add(time.Hour), 10*len(commands))
+	require.NoError(s, err)
+	require.Equal(s, len(commands), n)
+	_, err = s.l.Get(s.Context(), commands[0].ID)
+	require.ErrorIs(s, err, ledger.ErrNotFound)
+	require.Empty(s, s.list(vm(0)))
 }
 
 func testReopen(s *suite) {

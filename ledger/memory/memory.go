@@ -265,6 +265,7 @@ func (l *Ledger) Prune(ctx context.Context, then time.Time, limit int) (int, err
 		l.settled[0] = nil
 		l.settled = l.settled[1:]
 		l.forget(old.Entry())
+		old.Forget()
 		n++
 	}
 	return n, nil

@@ -45,6 +45,9 @@ func New() *Index { return &Index{vms: map[string]*queues{}} }
 // Entry is the latest that was set.
 func (n *Node) Entry() *ledger.Entry { return n.entry }
 
+// Forget lets go of the entry of a node that is not kept any more; a heap may still hold the node.
+func (n *Node) Forget() { n.entry = nil }
+
 // Add gives a command that is not settled its place.
 func (x *Index) Add(e *ledger.Entry) *Node {
 	n := &Node{entry: e, expires: e.Command.ExpiresAt, waits: true}
@@ -60,6 +63,9 @@ func (x *Index) Add(e *ledger.Entry) *Node {
 	x.time(n)
 	return n
 }
+
+// Settled is a node of a command that is settled, which is in no index.
+func Settled(e *ledger.Entry) *Node { return &Node{entry: e} }
 
 // Set replaces the entry of a node. One that is settled leaves the index; its node may be kept.
 func (x *Index) Set(n *Node, e *ledger.Entry) {
