@@ -1,11 +1,14 @@
 package framed_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/transport/framed"
 )
 
 // That ends were recorded is said with the next commands, or soon; what somebody may wait for, at once.
@@ -46,5 +49,31 @@ func TestAnswersRideWithCommands(t *testing.T) {
 		w.c.Close()
 		require.EqualValues(t, 6, w.hear().Recorded.Upto, "also at the end")
 		require.NotNil(t, w.hear().Close)
+	})
+}
+
+// Serve does not return while somebody still writes to the pipe, which is not Serve's after that.
+func TestServeWaitsForTheLastWrite(t *testing.T) {
+	t.Parallel()
+	var written atomic.Bool
+	slow := func(_, server *memoryPipe) {
+		server.onSend = func(f *framed.Frame) int {
+			if f.Recorded != nil {
+				time.Sleep(5 * time.Second)
+				written.Store(true)
+			}
+			return 1
+		}
+	}
+	inWorld(t, slow, func(t *testing.T, w *world) {
+		w.say(hello)
+		require.NotNil(t, w.hear().Welcome)
+		w.send(1)
+		require.Len(t, w.hear().Commands, 1)
+		w.say(`{"n":2,"acks":[{"command_id":"c-1","status":"succeeded"}]}`)
+		time.Sleep(time.Second) // the answer is on its way, by a timer
+		require.NoError(t, w.agent.Close())
+		<-w.ended
+		require.True(t, written.Load())
 	})
 }

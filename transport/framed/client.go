@@ -221,6 +221,7 @@ func (l *link) Close() error {
 	l.mu.Unlock()
 	l.pipe.Close()
 	l.reading.Wait()
+	l.rest()
 	return nil
 }
 

@@ -105,6 +105,16 @@ func (e *end) flush() {
 		e.queue = nil
 	}
 	e.sending = false
+	e.room.Broadcast()
+}
+
+// rest waits, after the end, until nobody writes to the pipe any more: a timer's goroutine may.
+func (e *end) rest() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.sending {
+		e.room.Wait()
+	}
 }
 
 // next takes the next frame out of the queue. mu is locked.

@@ -53,6 +53,7 @@ func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) 
 	if err := s.accept(s.ctx, t, o); err != nil {
 		s.stop(err)
 		<-s.done
+		s.rest()
 		s.unwatch()
 		s.cancel()
 		return nil, s.reason()
@@ -152,6 +153,7 @@ func (s *Session) finishUp() error {
 	s.cancel()
 	s.link.Close()
 	s.running.Wait()
+	s.rest()
 	return s.reason()
 }
 
