@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,6 +184,7 @@ func (l *link) sleep(ctx context.Context, look time.Time) error {
 	}
 	select {
 	case <-l.woken:
+		runtime.Gosched() // others may be about to send a command to this VM: one page takes them all
 	case <-due:
 	case <-l.done:
 		return l.err
