@@ -177,9 +177,9 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 			}
 			l.dirty[edit.ID] = out[i].Entry
 		}
-		switch { // readers see it on top of what is committed
-		case live == nil:
-		case live == e:
+		switch live { // readers see it on top of what is committed
+		case nil:
+		case e:
 			l.live.put(out[i].Entry)
 		default:
 			l.live.put(live.Apply(edit).Entry)
