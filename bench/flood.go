@@ -8,20 +8,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// floodAll has n workers do one round trip after the other for a while, and returns how many were done.
+// floodAll has n workers do one round trip after the other for a while, at least one each, and returns how
+// many were done.
 func floodAll(ctx context.Context, n int, d time.Duration, do func(ctx context.Context, worker int) error) (int, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var done atomic.Int64
 	end := time.Now().Add(d)
 	for i := range n {
 		g.Go(func() error {
-			for time.Now().Before(end) {
+			for {
 				if err := do(ctx, i); err != nil {
 					return err
 				}
 				done.Add(1)
+				if !time.Now().Before(end) {
+					return nil
+				}
 			}
-			return nil
 		})
 	}
 	err := g.Wait()
@@ -34,7 +37,8 @@ type pipe struct {
 	ack  func() error // waits for one
 }
 
-// floodPipes keeps each pipe full for a while, by one goroutine that writes and one that reads.
+// floodPipes keeps each pipe full for a while, by one goroutine that writes, at least once, and one that
+// reads.
 func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) (int, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var done atomic.Int64
@@ -43,7 +47,7 @@ func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) 
 		underWay := make(chan struct{}, window)
 		g.Go(func() error {
 			defer close(underWay)
-			for time.Now().Before(end) {
+			for {
 				select {
 				case underWay <- struct{}{}:
 				case <-ctx.Done():
@@ -52,8 +56,10 @@ func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) 
 				if err := p.send(); err != nil {
 					return err
 				}
+				if !time.Now().Before(end) {
+					return nil
+				}
 			}
-			return nil
 		})
 		g.Go(func() error {
 			for range underWay {
