@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/google/uuid"
@@ -38,6 +39,9 @@ var (
 
 const externalMQTT = "mqtt-broker"
 
+// closeTime is how long a broker may take to close.
+const closeTime = 2 * time.Second
+
 func openMochi(ctx context.Context, o *options, l *loop) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
 	if err != nil {
@@ -45,7 +49,15 @@ func openMochi(ctx context.Context, o *options, l *loop) error {
 	}
 	b := broker.New(&broker.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	l.clean.add(func() {
-		b.Close()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			b.Close()
+		}()
+		select { // mochi 2.7.9 may wait for ever, where clients leave while it closes
+		case <-closed:
+		case <-time.After(closeTime):
+		}
 		listener.Close()
 	})
 	if err := b.AddHook(new(auth.AllowHook), nil); err != nil {
