@@ -35,7 +35,7 @@ func (o *Options) broadcast(ctx context.Context, of Contender) (Broadcast, error
 		return b, err
 	}
 	l.send = sendBy(c)
-	if err := o.link(ctx, of.Transport, l, b.Linked); err != nil {
+	if err := o.link(ctx, of, l, b.Linked); err != nil {
 		return b, err
 	}
 	vms := vmNames(0, b.VMs)

@@ -74,3 +74,42 @@ func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) 
 	err := g.Wait()
 	return int(done.Load()), err
 }
+
+// floodVMs keeps so many commands under way to each VM, as floodPipes does: by one goroutine that sends, and one
+// that waits for each in turn.
+func floodVMs(ctx context.Context, s send, vms []string, window int, d time.Duration) (int, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	var done atomic.Int64
+	end := time.Now().Add(d)
+	for _, vm := range vms {
+		underWay := make(chan func(context.Context) error, window)
+		g.Go(func() error {
+			defer close(underWay)
+			for {
+				wait, err := s(ctx, vm)
+				if err != nil {
+					return err
+				}
+				select {
+				case underWay <- wait:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				if !time.Now().Before(end) {
+					return nil
+				}
+			}
+		})
+		g.Go(func() error {
+			for wait := range underWay {
+				if err := wait(ctx); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return int(done.Load()), err
+}

@@ -101,7 +101,7 @@ func (o *Options) grow(ctx context.Context, g Growth, l *loop) error {
 		return err
 	}
 	l.send = sendBy(c)
-	return o.link(ctx, g.Transport, l, linked)
+	return o.link(ctx, g.Contender, l, linked)
 }
 
 func (g *Growth) turn(ctx context.Context, l *loop, d time.Duration, linked int) error {

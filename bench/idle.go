@@ -67,7 +67,7 @@ func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
 		return r, err
 	}
 	l.send = sendBy(c)
-	if err := o.link(ctx, transport, l, o.Fleet); err != nil {
+	if err := o.link(ctx, Contender{transport, "memory"}, l, o.Fleet); err != nil {
 		return r, err
 	}
 	time.Sleep(calm)

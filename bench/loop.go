@@ -36,7 +36,7 @@ func (o *Options) openOurs(ctx context.Context, of Contender, n int) (*loop, err
 	l := &loop{}
 	err := o.start(ctx, of, l)
 	if err == nil {
-		err = o.link(ctx, of.Transport, l, n)
+		err = o.link(ctx, of, l, n)
 	}
 	if err != nil {
 		l.close()
@@ -80,17 +80,24 @@ func newController(l ledger.Ledger) *controller.Controller {
 }
 
 // link starts the first n agents of a loop, and returns once each has had a command.
-func (o *Options) link(ctx context.Context, name string, l *loop, n int) (err error) {
-	if l.agents, err = o.startAgents(name, l.at, n); err != nil {
+func (o *Options) link(ctx context.Context, of Contender, l *loop, n int) (err error) {
+	if l.agents, err = o.startAgents(of.Transport, l.at, n); err != nil {
 		return err
 	}
 	if err := l.greet(ctx, l.agents, 0, n); err != nil {
 		return err
 	}
-	to := func(ctx context.Context, i int) error { return l.send.roundTrip(ctx, l.at.vm(i%n)) }
+	vms := make([]string, n)
+	for i := range vms {
+		vms[i] = l.at.vm(i)
+	}
+	to := func(ctx context.Context, i int) error { return l.send.roundTrip(ctx, vms[i%n]) }
 	l.roundTrip = func(ctx context.Context) error { return to(ctx, 0) }
 	l.flood = func(ctx context.Context, window int, d time.Duration) (int, error) {
-		return floodAll(ctx, n*window, d, to)
+		if of.Ledger == "memory" {
+			return floodVMs(ctx, l.send, vms, window, d)
+		}
+		return floodAll(ctx, n*window, d, to) // Send waits, for a disk or for an answer
 	}
 	l.offer = offerEach(to)
 	return nil
