@@ -13,7 +13,12 @@ import (
 
 // Text appends s as a JSON string; what is not UTF-8 in it is mended.
 func Text[T ~string](b []byte, s T) []byte {
-	b, _ = jsontext.AppendQuote(b, string(s)) // the error says that it was mended
+	start := len(b)
+	b = append(append(b, '"'), s...)
+	if plain(b[start+1:]) == len(s) {
+		return append(b, '"')
+	}
+	b, _ = jsontext.AppendQuote(b[:start], string(s)) // the error says that it was mended
 	return b
 }
 
@@ -35,8 +40,11 @@ func Float(b []byte, f float64) ([]byte, error) {
 
 // Time appends t as of RFC 3339, which has years of four digits only.
 func Time(b []byte, t time.Time) ([]byte, error) {
-	b = append(b, '"')
-	b, err := t.AppendText(b)
+	b, ok := appendUTC(append(b, '"'), t)
+	var err error
+	if !ok {
+		b, err = t.AppendText(b)
+	}
 	return append(b, '"'), err
 }
 
@@ -44,13 +52,20 @@ var errRaw = errors.New("what is to be sent as JSON is none")
 
 // Raw appends JSON that others have made, on one line.
 func Raw(b, raw []byte) ([]byte, error) {
-	if bytes.ContainsAny(raw, "\r\n") {
-		var line bytes.Buffer
-		err := json.Compact(&line, raw)
-		return append(b, line.Bytes()...), err
-	}
-	if !json.Valid(raw) {
+	if !valid(raw) {
 		return b, errRaw
 	}
-	return append(b, raw...), nil
+	if bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 {
+		return append(b, raw...), nil
+	}
+	var line bytes.Buffer
+	err := json.Compact(&line, raw)
+	return append(b, line.Bytes()...), err
+}
+
+// valid is json.Valid, and faster.
+func valid(b []byte) bool {
+	r := Reader{b: b}
+	r.Skip()
+	return r.ended() && r.err == nil
 }

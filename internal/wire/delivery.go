@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"time"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/transport"
@@ -129,7 +128,7 @@ func readDuration(r *Reader, into *command.Duration) {
 		return
 	}
 	if v[0] == '"' {
-		if d, err := time.ParseDuration(string(v[1 : len(v)-1])); err == nil {
+		if d, ok := parseDuration(v[1 : len(v)-1]); ok {
 			*into = command.Duration(d)
 			return
 		}

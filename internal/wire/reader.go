@@ -1,58 +1,62 @@
 package wire
 
 import (
-	"bytes"
 	"errors"
-	"io"
-	"strconv"
 	"sync"
-	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Reader reads one JSON document, field by field, and remembers the first error: what is read after it
 // is empty. As encoding/json does, it lets null leave a value as it was, skips fields that it does not
 // know, takes the last of two, and mends text that is not UTF-8. Names of fields count as they are written.
 type Reader struct {
-	in  bytes.Buffer
-	dec jsontext.Decoder
-	err error
+	b     []byte
+	at    int // where in b reading goes on
+	depth int // of the objects and arrays around it
+	err   error
 }
+
+// maxDepth is that of encoding/json. Skip takes some stack for each level.
+const maxDepth = 10_000
 
 var (
 	readers = sync.Pool{New: func() any { return new(Reader) }}
-	lenient = jsontext.AllowDuplicateNames(true)
-	mending = jsontext.AllowInvalidUTF8(true)
 
+	errSyntax   = errors.New("this is not JSON")
+	errDepth    = errors.New("objects and arrays are nested too deep")
 	errTrailing = errors.New("there is more than one document")
 	errKind     = errors.New("a value is of another kind")
+	errRange    = errors.New("a number is out of range, or not a whole one")
+	errTime     = errors.New("a time is not as of RFC 3339")
 )
 
 // Read has read take what b holds, which it must not keep. Its error is for the caller to put in other
-// words: it may quote b.
+// words: those of this package quote nothing of b, but one that was given to Fail may.
 func Read(b []byte, read func(*Reader)) error {
 	r := readers.Get().(*Reader)
-	defer readers.Put(r)
-	r.in, r.err = *bytes.NewBuffer(b), nil
-	r.dec.Reset(&r.in, lenient, mending)
+	defer func() {
+		*r = Reader{}
+		readers.Put(r)
+	}()
+	r.b = b
 	read(r)
-	if r.err == nil {
-		if _, err := r.dec.ReadToken(); err == nil {
-			r.err = errTrailing
-		} else if err != io.EOF { //nolint:errorlint // as it is documented
-			r.err = err
-		}
+	if !r.ended() {
+		r.Fail(errTrailing)
 	}
-	r.in = bytes.Buffer{}
 	return r.err
 }
 
-// Fail makes err the reader's, unless there is one.
+// ended says whether nothing but space is left.
+func (r *Reader) ended() bool {
+	r.peek()
+	return r.at == len(r.b)
+}
+
+// Fail makes err the reader's, unless there is one, and leaves it nothing to read.
 func (r *Reader) Fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
+	r.b, r.at = nil, 0
 }
 
 // Object calls field with the name of each field; it is to read or skip the value.
@@ -60,12 +64,11 @@ func (r *Reader) Object(field func(name []byte)) {
 	if !r.begin('{') {
 		return
 	}
-	for r.err == nil && r.dec.PeekKind() != '}' {
-		if name := r.text(); r.err == nil {
+	for more := r.first('}'); more; more = r.next('}') {
+		if name := r.name(); name != nil {
 			field(name)
 		}
 	}
-	r.end()
 }
 
 // Array calls element before each element, which it is to read or skip. It returns false for null.
@@ -73,150 +76,147 @@ func (r *Reader) Array(element func()) bool {
 	if !r.begin('[') {
 		return false
 	}
-	for r.err == nil && r.dec.PeekKind() != ']' {
+	for more := r.first(']'); more; more = r.next(']') {
 		element()
 	}
-	r.end()
 	return true
 }
 
 // room is how many elements of about a size there may be yet.
-func (r *Reader) room(size int) int { return 1 + len(r.dec.UnreadBuffer())/size }
+func (r *Reader) room(size int) int { return 1 + (len(r.b)-r.at)/size }
+
+// peek skips space and returns what comes after it; 0: nothing that JSON has a use for.
+func (r *Reader) peek() byte {
+	if r.at < len(r.b) && r.b[r.at] > ' ' {
+		return r.b[r.at]
+	}
+	return r.skipSpace()
+}
+
+func (r *Reader) skipSpace() byte {
+	for ; r.at < len(r.b); r.at++ {
+		switch c := r.b[r.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
 
 // begin steps into an object or array; false: it is null, or there is none.
-func (r *Reader) begin(kind jsontext.Kind) bool {
-	if r.err != nil {
+func (r *Reader) begin(open byte) bool {
+	if r.peek() != open {
+		r.null()
 		return false
 	}
-	t, err := r.dec.ReadToken()
-	switch {
-	case err != nil:
-		r.err = err
-	case t.Kind() == kind:
+	r.at++
+	if r.depth++; r.depth > maxDepth {
+		r.Fail(errDepth)
+		return false
+	}
+	return true
+}
+
+// first says whether an object or array that was begun has anything in it; otherwise it ends it.
+func (r *Reader) first(end byte) bool {
+	if r.peek() != end {
+		return r.err == nil
+	}
+	r.end()
+	return false
+}
+
+// next says whether another field or element comes; otherwise it ends the object or array.
+func (r *Reader) next(end byte) bool {
+	switch r.peek() {
+	case ',':
+		r.at++
 		return true
-	case t.Kind() != 'n':
-		r.err = errKind
+	case end:
+		r.end()
+	default:
+		r.Fail(errSyntax)
 	}
 	return false
 }
 
 func (r *Reader) end() {
-	if r.err == nil {
-		_, r.err = r.dec.ReadToken()
+	r.at++
+	r.depth--
+}
+
+// name reads a name and the colon after it; nil: there is none.
+func (r *Reader) name() []byte {
+	if r.peek() != '"' {
+		r.Fail(errSyntax)
+		return nil
 	}
+	name := r.quoted()
+	if r.peek() != ':' {
+		r.Fail(errSyntax)
+		return nil
+	}
+	r.at++
+	return name
 }
 
 // Skip reads over a value.
 func (r *Reader) Skip() {
-	if r.err == nil {
-		r.err = r.dec.SkipValue()
+	switch r.peek() {
+	case '{':
+		if r.begin('{') {
+			for more := r.first('}'); more; more = r.next('}') {
+				r.name()
+				r.Skip()
+			}
+		}
+	case '[':
+		if r.begin('[') {
+			for more := r.first(']'); more; more = r.next(']') {
+				r.Skip()
+			}
+		}
+	case '"':
+		r.take(scanString(r.b[r.at:]))
+	case 't':
+		r.literal("true")
+	case 'f':
+		r.literal("false")
+	case 'n':
+		r.literal("null")
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		r.take(scanNumber(r.b[r.at:]))
+	default:
+		r.Fail(errSyntax)
 	}
+}
+
+// take reads n bytes, which are a value; 0: there is none.
+func (r *Reader) take(n int) []byte {
+	if n == 0 {
+		r.Fail(errSyntax)
+		return nil
+	}
+	v := r.b[r.at : r.at+n]
+	r.at += n
+	return v
+}
+
+func (r *Reader) literal(s string) {
+	if rest := r.b[r.at:]; len(rest) < len(s) || string(rest[:len(s)]) != s {
+		r.Fail(errSyntax)
+		return
+	}
+	r.at += len(s)
 }
 
 // Raw is a value as it is written, until the next is read; null is nil.
 func (r *Reader) Raw() []byte {
-	if r.err != nil {
+	null := r.peek() == 'n'
+	start := r.at
+	if r.Skip(); null || r.err != nil {
 		return nil
 	}
-	v, err := r.dec.ReadValue()
-	if err != nil {
-		r.err = err
-		return nil
-	}
-	if v.Kind() == 'n' {
-		return nil
-	}
-	return v
-}
-
-// text is the content of a string, until the next value is read; null is nil.
-func (r *Reader) text() []byte {
-	v := r.Raw()
-	switch {
-	case v == nil:
-		return nil
-	case v[0] != '"':
-		r.err = errKind
-		return nil
-	case bytes.IndexByte(v, '\\') < 0 && ascii(v):
-		return v[1 : len(v)-1]
-	}
-	b, _ := jsontext.AppendUnquote(nil, v) // what is not UTF-8 is mended
-	return b
-}
-
-func ascii(b []byte) bool {
-	for _, c := range b {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-// String reads a string.
-func (r *Reader) String(into *string) {
-	if b := r.text(); b != nil {
-		*into = string(b)
-	}
-}
-
-// number returns a number as it is written; nil: it is null.
-func (r *Reader) number() []byte {
-	v := r.Raw()
-	if v != nil && v[0] != '-' && (v[0] < '0' || v[0] > '9') {
-		r.err = errKind
-		return nil
-	}
-	return v
-}
-
-// Int reads a whole number.
-func (r *Reader) Int(into *int) {
-	if b := r.number(); b != nil {
-		n, err := strconv.Atoi(string(b))
-		if *into = n; err != nil {
-			r.err = err
-		}
-	}
-}
-
-// Uint reads a whole number that is not negative.
-func (r *Reader) Uint(into *uint64) {
-	if b := r.number(); b != nil {
-		n, err := strconv.ParseUint(string(b), 10, 64)
-		if *into = n; err != nil {
-			r.err = err
-		}
-	}
-}
-
-// Float reads a number.
-func (r *Reader) Float(into *float64) {
-	if b := r.number(); b != nil {
-		f, err := strconv.ParseFloat(string(b), 64)
-		if *into = f; err != nil {
-			r.err = err
-		}
-	}
-}
-
-// Bool reads true or false.
-func (r *Reader) Bool(into *bool) {
-	switch v := r.Raw(); string(v) {
-	case "true", "false":
-		*into = len(v) == len("true")
-	case "":
-	default:
-		r.err = errKind
-	}
-}
-
-// Time reads a time as of RFC 3339.
-func (r *Reader) Time(into *time.Time) {
-	if b := r.text(); b != nil {
-		if err := into.UnmarshalText(b); err != nil {
-			r.err = err
-		}
-	}
+	return r.b[start:r.at]
 }
