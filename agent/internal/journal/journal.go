@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -35,7 +36,7 @@ type Journal struct {
 
 	mu       sync.Mutex
 	flushed  sync.Cond
-	file     *os.File
+	file     *logfile.File
 	size     int64
 	pending  []byte
 	state    *state
@@ -156,16 +157,13 @@ func (j *Journal) flush() {
 	b, upto := j.pending, j.wrote
 	j.pending, j.flushing = nil, true
 	j.mu.Unlock()
-	_, err := j.file.Write(b)
-	if err == nil {
-		err = j.file.Sync()
-	}
+	err := j.file.Write(b)
 	j.mu.Lock()
 	j.flushing = false
 	if err != nil {
 		j.err = fmt.Errorf("journal: %w", err)
 	} else {
-		j.size += int64(len(b))
+		j.size = j.file.Size()
 		j.durable = upto
 	}
 	j.flushed.Broadcast()
@@ -179,14 +177,14 @@ func (j *Journal) rewrite() error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	file, err := replaceFile(j.path(), b)
+	file, err := logfile.Create(j.path(), header, b)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if j.file != nil {
 		j.file.Close()
 	}
-	j.file, j.size, j.pending, j.durable = file, int64(len(b)), nil, j.wrote
+	j.file, j.size, j.pending, j.durable = file, file.Size(), nil, j.wrote
 	j.compact = max(minCompact, 4*j.size)
 	return nil
 }
