@@ -20,6 +20,7 @@ const module = "github.com/miglink/miglink"
 // package that is not here has no place yet: decide on one, and write it down in DESIGN.md, too.
 var rooms = map[string]struct{ ours, libraries string }{
 	"internal/wirejson":        {"", ""},
+	"internal/logfile":         {"", "x/sys"},
 	"internal/wire":            {"ack command transport", "go-json-experiment"},
 	"command":                  {"internal/wirejson", "google/uuid"},
 	"ack":                      {"", ""},
@@ -44,11 +45,11 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"ledger":                 {"ack command transport", ""},
 	"ledger/internal/index":  {"command ledger", ""},
 	"ledger/memory":          {"ack command ledger ledger/internal/index", "google/uuid"},
-	"ledger/bolt":            {"ack command internal/wire ledger ledger/internal/index", "google/uuid go.etcd.io/bbolt"},
+	"ledger/bolt":            {"ack command internal/logfile internal/wire ledger ledger/internal/index", "google/uuid go.etcd.io/bbolt"},
 	"ledger/ledgertest":      {"ack command ledger transport", "testify"},
 	"controller":             {"ack command event ledger transport", "google/uuid x/sync"},
 	"controller/admin":       {"ack command controller internal/httplink internal/wirejson ledger transport", "tmaxmax/go-sse"},
-	"agent/internal/journal": {"ack internal/wirejson transport", "x/sys"},
+	"agent/internal/journal": {"ack internal/logfile internal/wirejson transport", "x/sys"},
 	"agent":                  {"ack agent/internal/journal command event internal/wirejson transport", "google/uuid cenkalti/backoff"},
 	"conformance":            {"ack agent command controller event ledger ledger/memory transport transport/fault transport/web", "go-pretty"},
 	"conformance/subjects":   {"conformance ledger ledger/bolt transport transport/gcppubsub transport/grpc transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "alicebob/miniredis cloud.google.com/go/pubsub google/uuid google.golang.org nats-io/nats-server rabbitmq/amqp091-go"},

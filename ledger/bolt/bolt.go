@@ -15,14 +15,15 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/ledger"
 )
 
-// FileName is that of the ledger in its directory.
+// FileName is that of the archive in the ledger's directory.
 const FileName = "ledger.db"
 
 const (
-	format      = "2"
+	format      = "3"
 	lockTimeout = time.Second
 )
 
@@ -31,8 +32,17 @@ var ErrInUse = errors.New("in use by another process")
 
 // Ledger implements ledger.Ledger. Make one with Open.
 type Ledger struct {
+	dir   string
 	db    *bolt.DB
 	epoch string
+
+	// What only the writer touches.
+	log       *logfile.File
+	compactAt int64 // size at which it is written anew
+	leftover  bool  // something in the log may be in the archive alone
+	spare     []byte
+	archiving *archiving // nil: nothing is on its way
+	archiveAt int        // how many settled entries begin the next
 
 	requests chan *request
 	stop     chan struct{} // closed by Close
@@ -47,6 +57,8 @@ type Ledger struct {
 	dirty  map[string]*ledger.Entry // noted and not written yet, by command ID
 	noted  []note                   // since when, the oldest first
 	seqs   map[string]uint64        // the last of each VM that has been asked for
+	// recentSeqs are the last of VMs among what was recent before anything was asked for.
+	recentSeqs map[string]uint64
 
 	// live is the recent entries that are committed: what readers see.
 	liveMu sync.RWMutex
@@ -67,9 +79,8 @@ func Open(dir string) (*Ledger, error) {
 	}
 	path := filepath.Join(dir, FileName)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:        lockTimeout,
-		NoFreelistSync: true, // one page less per commit; Open finds the free pages itself
-		FreelistType:   bolt.FreelistMapType,
+		Timeout:      lockTimeout,
+		FreelistType: bolt.FreelistMapType,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("ledger: %s is %w", path, ErrInUse)
@@ -78,25 +89,29 @@ func Open(dir string) (*Ledger, error) {
 		return nil, fmt.Errorf("ledger: %s: %w", path, err)
 	}
 	l := &Ledger{
-		db:       db,
-		requests: make(chan *request),
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
-		dirty:    map[string]*ledger.Entry{},
-		seqs:     map[string]uint64{},
-		live:     newRecent(),
+		dir:       dir,
+		archiveAt: archiveMany,
+		db:        db,
+		requests:  make(chan *request),
+		stop:      make(chan struct{}),
+		stopped:   make(chan struct{}),
+		dirty:     map[string]*ledger.Entry{},
+		seqs:      map[string]uint64{},
+		live:      newRecent(),
 	}
 	if err := l.load(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("ledger: %s: %w", path, err)
+		return nil, fmt.Errorf("ledger: %s: %w", dir, err)
 	}
 	l.next = l.live.clone()
+	l.recentSeqs = lastSeqs(l.live)
 	go l.write()
 	return l, nil
 }
 
-// load makes what a new file needs, and reads what is recent.
+// load makes what a new ledger needs, and reads what is recent.
 func (l *Ledger) load() error {
+	hasLog := false
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range allBuckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -106,26 +121,23 @@ func (l *Ledger) load() error {
 		meta := tx.Bucket(bucketMeta)
 		if v := meta.Get(metaFormat); v == nil {
 			epoch := strings.ReplaceAll(uuid.NewString(), "-", "")[:16]
-			return errors.Join(meta.Put(metaFormat, []byte(format)), meta.Put(metaEpoch, []byte(epoch)))
+			if err := errors.Join(meta.Put(metaFormat, []byte(format)), meta.Put(metaEpoch, []byte(epoch))); err != nil {
+				return err
+			}
 		} else if string(v) != format {
-			return fmt.Errorf("the file is of format %q, this version reads %q", v, format)
+			return fmt.Errorf("%s is of format %q, this version reads %q", FileName, v, format)
 		}
+		l.epoch = string(meta.Get(metaEpoch))
+		hasLog = meta.Get(metaLog) != nil
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return l.db.View(func(tx *bolt.Tx) error {
-		l.epoch = string(tx.Bucket(bucketMeta).Get(metaEpoch))
-		return tx.Bucket(bucketRecent).ForEach(func(_, value []byte) error {
-			e, err := decodeEntry(value)
-			if err != nil {
-				return err
-			}
-			l.live.put(e)
-			return nil
-		})
-	})
+	if err := l.openLog(hasLog); err != nil || hasLog {
+		return err
+	}
+	return l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(metaLog, []byte{1}) })
 }
 
 // Epoch implements ledger.Ledger.
@@ -202,7 +214,8 @@ func (l *Ledger) Close() error {
 	l.closing.Do(func() {
 		close(l.stop)
 		<-l.stopped
-		l.closeErr = errors.Join(l.flush(), l.db.Close())
+		l.dropArchived(true)
+		l.closeErr = errors.Join(l.flush(), l.log.Close(), l.db.Close())
 	})
 	return l.closeErr
 }

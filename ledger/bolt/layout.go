@@ -11,22 +11,21 @@ import (
 )
 
 // The buckets. The key of an entry is its VM, a zero byte (which no name of a VM holds) and its Seq as
-// eight bytes, big-endian: the entries of a VM stand together, in order. A command is written to one bucket
-// when it is sent and when it is settled, since each bucket more is a page or two more to be on disk
-// before it counts. What is settled is moved to the archive later, many at a time.
+// eight bytes, big-endian: the entries of a VM stand together, in order. All are of what is in the archive:
+// the rest is in the log.
 var (
 	bucketMeta    = []byte("meta")
-	bucketRecent  = []byte("recent")  // key → JSON of an entry
-	bucketArchive = []byte("archive") // key → JSON of an entry that is settled, and not in recent
-	bucketSettled = []byte("settled") // UpdatedAt and key → nothing; of the archive
-	bucketIDs     = []byte("ids")     // command ID → key; of the archive
-	bucketKeys    = []byte("keys")    // VM, zero byte, idempotency key → command ID; of all
+	bucketArchive = []byte("archive") // key → JSON of an entry that is settled
+	bucketSettled = []byte("settled") // UpdatedAt and key → nothing
+	bucketIDs     = []byte("ids")     // command ID → key
+	bucketKeys    = []byte("keys")    // VM, zero byte, idempotency key → command ID
 	bucketVMs     = []byte("vms")     // VM → a Seq; it has used no higher one that is not that of an entry
 
-	allBuckets = [][]byte{bucketMeta, bucketRecent, bucketArchive, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
+	allBuckets = [][]byte{bucketMeta, bucketArchive, bucketSettled, bucketIDs, bucketKeys, bucketVMs}
 
 	metaFormat = []byte("format")
 	metaEpoch  = []byte("epoch")
+	metaLog    = []byte("log") // there is a log
 )
 
 func entryKey(vm string, seq uint64) []byte {
@@ -57,16 +56,14 @@ func findByKey(tx *bolt.Tx, vm, key string) string {
 	return string(tx.Bucket(bucketKeys).Get(idempotencyKey(vm, key)))
 }
 
-// lastSeq is the highest that a VM has used.
+// lastSeq is the highest that a VM has used, of what is archived.
 func lastSeq(tx *bolt.Tx, vm string) uint64 {
 	var last uint64
 	if b := tx.Bucket(bucketVMs).Get([]byte(vm)); len(b) == 8 {
 		last = binary.BigEndian.Uint64(b)
 	}
-	for _, bucket := range [][]byte{bucketRecent, bucketArchive} {
-		if key, _ := before(tx.Bucket(bucket).Cursor(), append([]byte(vm), 1)); isOf(key, vm) {
-			last = max(last, binary.BigEndian.Uint64(key[len(key)-8:]))
-		}
+	if key, _ := before(tx.Bucket(bucketArchive).Cursor(), append([]byte(vm), 1)); isOf(key, vm) {
+		last = max(last, binary.BigEndian.Uint64(key[len(key)-8:]))
 	}
 	return last
 }
@@ -91,25 +88,28 @@ func noteSeq(tx *bolt.Tx, vm string, seq uint64) error {
 // usualEntry is about what takes most room, in bytes. A transaction keeps what is put until its end.
 const usualEntry = 640
 
-// putRecent writes an entry that is not archived.
-func putRecent(tx *bolt.Tx, e *ledger.Entry) error { return putEntry(tx.Bucket(bucketRecent), e) }
-
-func putEntry(b *bolt.Bucket, e *ledger.Entry) error {
-	v, err := appendEntry(make([]byte, 0, usualEntry), e)
-	if err != nil {
-		return err
-	}
-	return b.Put(entryKey(e.VM, e.Seq), v)
-}
-
-// archive moves a settled entry to the archive.
+// archive puts a settled entry into the archive, or its present state if it was there.
 func archive(tx *bolt.Tx, e *ledger.Entry) error {
-	key := entryKey(e.VM, e.Seq)
-	if err := tx.Bucket(bucketRecent).Delete(key); err != nil {
+	id, key := []byte(e.Command.ID), entryKey(e.VM, e.Seq)
+	if known := tx.Bucket(bucketIDs).Get(id); known != nil {
+		before, err := archivedAt(tx, known)
+		if err != nil {
+			return err
+		}
+		return changeArchived(tx, before, e)
+	}
+	if err := tx.Bucket(bucketIDs).Put(id, key); err != nil {
 		return err
 	}
-	if err := tx.Bucket(bucketIDs).Put([]byte(e.Command.ID), key); err != nil {
-		return err
+	if k := e.Command.IdempotencyKey; k != "" {
+		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(e.VM, k), id); err != nil {
+			return err
+		}
+	}
+	if vms := tx.Bucket(bucketVMs); vms.Get([]byte(e.VM)) == nil {
+		if err := noteSeq(tx, e.VM, 0); err != nil {
+			return err
+		}
 	}
 	return putArchived(tx, e)
 }
@@ -118,7 +118,11 @@ func putArchived(tx *bolt.Tx, e *ledger.Entry) error {
 	if err := tx.Bucket(bucketSettled).Put(settledKey(e), nil); err != nil {
 		return err
 	}
-	return putEntry(tx.Bucket(bucketArchive), e)
+	v, err := appendEntry(make([]byte, 0, usualEntry), e)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketArchive).Put(entryKey(e.VM, e.Seq), v)
 }
 
 // changeArchived writes a new state of an entry of the archive.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -77,19 +78,31 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
-	var out []ledger.VM
+	names := l.recentVMs() // first: what is archived meanwhile is then found twice, and not missed
 	err := l.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketVMs).ForEach(func(name, _ []byte) error {
-			out = append(out, ledger.VM{Name: string(name)})
+			names[string(name)] = true
 			return nil
 		})
 	})
 	l.liveMu.RLock()
 	defer l.liveMu.RUnlock()
-	for i := range out {
-		out[i].Pending, _ = l.live.Load(out[i].Name)
+	out := make([]ledger.VM, 0, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		pending, _ := l.live.Load(name)
+		out = append(out, ledger.VM{Name: name, Pending: pending})
 	}
 	return out, err
+}
+
+func (l *Ledger) recentVMs() map[string]bool {
+	l.liveMu.RLock()
+	defer l.liveMu.RUnlock()
+	names := map[string]bool{}
+	for _, n := range l.live.nodes {
+		names[n.Entry().VM] = true
+	}
+	return names
 }
 
 // Due implements ledger.Ledger.

@@ -7,16 +7,18 @@ import (
 	"github.com/miglink/miglink/ledger/internal/index"
 )
 
-// recent are the entries that stand in the bucket of that name: those that are not settled, in the orders
-// that they are asked for, and those that are and wait to be archived. It is not safe for concurrent use.
+// recent are the entries that are in the log and not in the archive: those that are not settled, in the
+// orders that they are asked for, and those that are and wait to be archived. It is not safe for concurrent
+// use.
 type recent struct {
 	*index.Index
 	nodes   map[string]*index.Node // by command ID
+	keys    map[string]string      // idempotency key, as in bucketKeys → command ID
 	settled []string               // IDs of those that are, in the order that they were
 }
 
 func newRecent() *recent {
-	return &recent{Index: index.New(), nodes: map[string]*index.Node{}}
+	return &recent{Index: index.New(), nodes: map[string]*index.Node{}, keys: map[string]string{}}
 }
 
 // clone is a set of the same entries.
@@ -50,6 +52,23 @@ func (r *recent) put(e *ledger.Entry) {
 	default:
 		r.nodes[id] = r.Add(e)
 	}
+	if k := e.Command.IdempotencyKey; k != "" && n == nil {
+		r.keys[string(idempotencyKey(e.VM, k))] = id
+	}
+}
+
+// byKey returns the entry of the command that has an idempotency key; nil: it is not here.
+func (r *recent) byKey(vm, key string) *ledger.Entry {
+	return r.get(r.keys[string(idempotencyKey(vm, key))])
+}
+
+// all are the entries, in no order.
+func (r *recent) all() []*ledger.Entry {
+	out := make([]*ledger.Entry, 0, len(r.nodes))
+	for _, n := range r.nodes {
+		out = append(out, n.Entry())
+	}
+	return out
 }
 
 // get returns the entry of a command; nil: it is not here.
@@ -68,16 +87,34 @@ func (r *recent) latest(e *ledger.Entry) *ledger.Entry {
 	return e
 }
 
-// drop removes some of those that are settled.
-func (r *recent) drop(ids []string) {
-	if len(ids) == 0 {
-		return
-	}
-	for _, id := range ids {
-		r.nodes[id].Forget()
+// drop removes those of some settled entries that are still as they are there, and returns how many.
+func (r *recent) drop(archived []*ledger.Entry) (n int) {
+	for _, e := range archived {
+		id := e.Command.ID
+		here := r.nodes[id]
+		if here == nil || here.Entry().Version != e.Version {
+			continue
+		}
+		if k := e.Command.IdempotencyKey; k != "" {
+			delete(r.keys, string(idempotencyKey(e.VM, k)))
+		}
+		here.Forget()
 		delete(r.nodes, id)
+		n++
 	}
-	r.settled = slices.DeleteFunc(r.settled, func(id string) bool { return r.nodes[id] == nil })
+	if n > 0 {
+		r.settled = slices.DeleteFunc(r.settled, func(id string) bool { return r.nodes[id] == nil })
+	}
+	return n
+}
+
+// settledEntries are those that are to be archived.
+func (r *recent) settledEntries() []*ledger.Entry {
+	out := make([]*ledger.Entry, 0, len(r.settled))
+	for _, id := range r.settled {
+		out = append(out, r.get(id))
+	}
+	return out
 }
 
 // of returns the entries of a VM.

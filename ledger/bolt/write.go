@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -85,28 +84,61 @@ func (l *Ledger) gather(r *request) []*request {
 }
 
 func (l *Ledger) commit(batch []*request) {
-	s, err := l.transact(batch)
+	l.dropArchived(false)
+	s, err := l.stage(batch)
+	if err == nil {
+		err = s.commit()
+	}
 	if err != nil {
 		err = fmt.Errorf("ledger: %w", err)
 	}
 	l.publish(s, err)
 	for _, r := range batch {
-		r.done <- err
+		if r.prune == nil {
+			r.done <- err
+		}
 	}
+	for _, r := range batch {
+		if r.prune != nil {
+			r.done <- l.prune(r.prune)
+		}
+	}
+	l.tidy()
 }
 
-// transact carries out a batch in one transaction. If nothing changes there is none.
-func (l *Ledger) transact(batch []*request) (*staging, error) {
+// stage stages a batch.
+func (l *Ledger) stage(batch []*request) (*staging, error) {
 	reading, err := l.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	s := &staging{tx: reading, l: l}
-	if err := s.all(batch); err != nil || !s.tx.Writable() {
+	s := &staging{tx: reading, l: l, log: l.spare[:0]}
+	if err := s.all(batch); err != nil {
 		return s, errors.Join(err, s.tx.Rollback())
 	}
-	return s, s.tx.Commit()
+	return s, nil
 }
+
+// commit makes what is staged durable: what changes the archive, which is seldom, and then the rest.
+func (s *staging) commit() error {
+	if s.tx.Writable() {
+		if err := s.tx.Commit(); err != nil {
+			return err
+		}
+	} else if err := s.tx.Rollback(); err != nil { // it was for reading
+		return err
+	}
+	if cap(s.log) <= maxSpare {
+		s.l.spare = s.log
+	}
+	if len(s.log) == 0 {
+		return nil
+	}
+	return s.l.log.Write(s.log)
+}
+
+// maxSpare is the largest buffer that is kept for the next commit.
+const maxSpare = 1 << 20
 
 // publish shows readers what was committed, notes of the meantime included; a failed commit is taken
 // back.
@@ -116,47 +148,46 @@ func (l *Ledger) publish(s *staging, err error) {
 	l.liveMu.Lock()
 	defer l.liveMu.Unlock()
 	if err != nil {
-		l.next, l.seqs = l.live.clone(), map[string]uint64{}
+		l.next = l.live.clone()
+		l.seqs, l.recentSeqs = map[string]uint64{}, lastSeqs(l.live)
 		return
 	}
 	for _, e := range s.changed {
 		l.live.put(l.next.latest(e))
 	}
-	l.live.drop(s.archived)
-	l.next.drop(s.archived)
 }
 
 // flush writes what Note has left.
 func (l *Ledger) flush() error {
 	l.nextMu.Lock()
 	defer l.nextMu.Unlock()
-	if len(l.dirty) == 0 {
-		return nil
+	s := &staging{l: l}
+	if err := s.notes(time.Now()); err != nil || len(s.log) == 0 {
+		return err
 	}
-	return l.db.Update(func(tx *bolt.Tx) error {
-		return (&staging{tx: tx, l: l}).notes(time.Now())
-	})
+	return l.log.Write(s.log)
 }
 
-// staging is one transaction in the making. Later requests see what earlier ones did.
+// staging is one commit in the making. Later requests see what earlier ones did.
 type staging struct {
-	tx       *bolt.Tx // for reading, until something is to be written
-	l        *Ledger
-	changed  []*ledger.Entry // that are recent
-	archived []string        // IDs of what is not recent any more
+	tx      *bolt.Tx // for reading, until something in the archive is to be changed
+	l       *Ledger
+	log     []byte          // records
+	changed []*ledger.Entry // that are recent
 }
 
-// write returns the transaction, for writing. One that is taken back costs a look at all pages of the
-// file, so it begins when it is needed.
+// write returns the transaction, for writing.
 func (s *staging) write() (*bolt.Tx, error) {
 	if s.tx.Writable() {
 		return s.tx, nil
+	}
+	if err := s.tx.Rollback(); err != nil { // first: whoever writes now may wait for those who read
+		return nil, err
 	}
 	tx, err := s.l.db.Begin(true)
 	if err != nil {
 		return nil, err
 	}
-	_ = s.tx.Rollback() // it was for reading
 	s.tx = tx
 	return tx, nil
 }
@@ -165,49 +196,27 @@ func (s *staging) write() (*bolt.Tx, error) {
 func (s *staging) all(batch []*request) error {
 	s.l.nextMu.Lock()
 	defer s.l.nextMu.Unlock()
-	var prunings []*pruning
 	for _, r := range batch {
 		if r.prune != nil {
-			prunings = append(prunings, r.prune)
-		} else if err := s.stage(r); err != nil {
+			continue
+		}
+		first := len(s.changed)
+		if err := s.stage(r); err != nil {
 			return err
 		}
-	}
-	if len(s.l.next.settled) >= archiveAt || len(prunings) > 0 {
-		if err := s.archive(); err != nil {
+		if err := s.record(s.changed[first:]); err != nil {
 			return err
-		}
-	}
-	for _, p := range prunings { // of the archive, which nothing else touches any more
-		if old := settledBefore(s.tx, p.then, p.limit); len(old) > 0 {
-			if err := s.forget(old); err != nil {
-				return err
-			}
-			p.n = len(old)
 		}
 	}
 	return s.notes(time.Now().Add(-noteAge))
 }
 
-// archiveAt is how many settled entries wait to be archived together.
-const archiveAt = 512
-
-// archive moves what is settled to the archive. It stays among the recent until that is on disk.
-func (s *staging) archive() error {
-	if len(s.l.next.settled) == 0 {
-		return nil
+// record writes new states of entries to the log: all of them count, or none.
+func (s *staging) record(entries []*ledger.Entry) (err error) {
+	if len(entries) > 0 {
+		s.log, err = appendEntries(s.log, entries)
 	}
-	tx, err := s.write()
-	if err != nil {
-		return err
-	}
-	s.archived = slices.Clone(s.l.next.settled)
-	for _, id := range s.archived {
-		if err := archive(tx, s.l.next.get(id)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 func (s *staging) stage(r *request) error {
@@ -267,86 +276,27 @@ func (s *staging) append(vm string, a *addition) error {
 		}
 		a.out.Superseded = append(a.out.Superseded, after)
 	}
-	seq, err := s.nextSeq(vm)
-	if err != nil {
-		return err
-	}
-	e := ledger.NewEntry(vm, seq, a.cmd, a.now)
-	if k := a.cmd.IdempotencyKey; k != "" {
-		tx, err := s.write()
-		if err != nil {
-			return err
-		}
-		if err := tx.Bucket(bucketKeys).Put(idempotencyKey(vm, k), []byte(a.cmd.ID)); err != nil {
-			return err
-		}
-	}
+	e := ledger.NewEntry(vm, s.nextSeq(vm), a.cmd, a.now)
 	a.out.Entry, a.out.Created = &e, true
 	return s.put(nil, &e)
 }
 
 // nextSeq is the next number of a VM. The last is known after the first time.
-func (s *staging) nextSeq(vm string) (uint64, error) {
-	last, err := s.lastSeq(vm)
-	if err != nil {
-		return 0, err
-	}
-	if last == 0 {
-		tx, err := s.write()
-		if err == nil {
-			err = noteSeq(tx, vm, 0) // there is such a VM
-		}
-		if err != nil {
-			return 0, err
-		}
+func (s *staging) nextSeq(vm string) uint64 {
+	last, ok := s.l.seqs[vm]
+	if !ok {
+		last = max(lastSeq(s.tx, vm), s.l.recentSeqs[vm])
 	}
 	s.l.seqs[vm] = last + 1
-	return last + 1, nil
-}
-
-// lastSeq is the latest number of a VM. It looks at what is committed: a cursor may not come back from
-// a bucket of which the transaction has deleted all.
-func (s *staging) lastSeq(vm string) (uint64, error) {
-	if last, ok := s.l.seqs[vm]; ok {
-		return last, nil
-	}
-	var last uint64
-	err := s.l.db.View(func(tx *bolt.Tx) error {
-		last = lastSeq(tx, vm)
-		return nil
-	})
-	s.l.seqs[vm] = last
-	return last, err
-}
-
-// forget forgets the archived entries of keys of bucketSettled, but not which numbers were used.
-func (s *staging) forget(old [][]byte) error {
-	tx, err := s.write()
-	if err != nil {
-		return err
-	}
-	for _, k := range old {
-		e, err := archivedAt(tx, k[8:])
-		if err != nil {
-			return err
-		}
-		last, err := s.lastSeq(e.VM)
-		if err == nil {
-			err = noteSeq(tx, e.VM, last)
-		}
-		if err == nil {
-			err = forget(tx, k, e)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return last + 1
 }
 
 func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	e, err := s.find(cmd.ID)
 	if err == ledger.ErrNotFound && cmd.IdempotencyKey != "" { //nolint:errorlint // our own, unwrapped
+		if here := s.l.next.byKey(vm, cmd.IdempotencyKey); here != nil {
+			return here, nil
+		}
 		if id := findByKey(s.tx, vm, cmd.IdempotencyKey); id != "" {
 			e, err = s.find(id)
 		}
@@ -360,18 +310,15 @@ func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	return e, nil
 }
 
-// put writes a new state of an entry.
+// put stages a new state of an entry.
 func (s *staging) put(before, after *ledger.Entry) error {
-	tx, err := s.write()
-	if err != nil {
-		return err
-	}
 	id := after.Command.ID
 	if before != nil && s.l.next.get(id) == nil {
+		tx, err := s.write()
+		if err != nil {
+			return err
+		}
 		return changeArchived(tx, before, after)
-	}
-	if err := putRecent(tx, after); err != nil {
-		return err
 	}
 	delete(s.l.dirty, id)
 	s.l.next.put(after)
@@ -383,7 +330,7 @@ func (s *staging) put(before, after *ledger.Entry) error {
 // meanwhile costs what a crash before any write would: an attempt number is used twice.
 const noteAge = 100 * time.Millisecond
 
-// notes adds what was noted up to some time to the transaction.
+// notes stages what was noted up to some time.
 func (s *staging) notes(upto time.Time) error {
 	for len(s.l.noted) > 0 && !s.l.noted[0].since.After(upto) {
 		id := s.l.noted[0].id
@@ -393,11 +340,7 @@ func (s *staging) notes(upto time.Time) error {
 		if e == nil {
 			continue // was written with more
 		}
-		tx, err := s.write()
-		if err == nil {
-			err = putRecent(tx, e)
-		}
-		if err != nil {
+		if err := s.record([]*ledger.Entry{e}); err != nil {
 			return err
 		}
 		delete(s.l.dirty, id)
