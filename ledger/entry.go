@@ -166,13 +166,33 @@ func (e *Entry) step(s ack.State, reason string, now time.Time) {
 	}
 	if s.Stage != e.State.Stage || s.Round != e.State.Round || s.Verdict != e.State.Verdict {
 		e.UpdatedAt = now
-		steps := slices.Concat(e.History, []Step{{Stage: s.Stage, Attempt: s.Attempt, At: now, Reason: reason, Verdict: s.Verdict}})
-		if len(steps) > MaxHistory {
-			steps = slices.Delete(steps, 1, 2)
-		}
-		e.History = steps
+		e.remember(Step{Stage: s.Stage, Attempt: s.Attempt, At: now, Reason: reason, Verdict: s.Verdict})
 	}
 	e.State = s
+}
+
+// usualHistory is of most commands: queued, delivered, succeeded.
+const usualHistory = 3
+
+// remember adds a step. Snapshots of an entry share their steps, of which each sees its own; where another
+// snapshot has added one already, this one goes on in a copy.
+func (e *Entry) remember(s Step) {
+	n := len(e.History)
+	switch {
+	case n >= MaxHistory:
+		e.History = append(append(make([]Step, 0, MaxHistory), e.History[0]), e.History[2:]...)
+	case n < cap(e.History) && e.History[: n+1 : n+1][n].Stage == "":
+	default:
+		e.History = append(make([]Step, 0, max(usualHistory, n+1)), e.History...)
+	}
+	e.History = append(e.History, s)
+}
+
+// Copy is the entry for others to keep: what they append to its history is theirs.
+func (e *Entry) Copy() Entry {
+	c := *e
+	c.History = slices.Clip(c.History)
+	return c
 }
 
 // Changed says whether an edit made after of before.

@@ -120,3 +120,35 @@ func TestSupersedable(t *testing.T) {
 	require.NoError(t, e.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Started, Attempt: 1}, start))
 	require.False(t, e.Supersedable(newer), "it runs")
 }
+
+// Two edits of the same snapshot do not see each other's steps, nor does what others add to a copy.
+func TestHistoryIsNotShared(t *testing.T) {
+	t.Parallel()
+	e := entry(0)
+	apply := func(e *ledger.Entry, stage ack.Stage) *ledger.Entry {
+		edited := e.Apply(ledger.Edit{ID: "c-1", Do: func(e *ledger.Entry) error {
+			return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, start)
+		}})
+		require.True(t, edited.Changed)
+		return edited.Entry
+	}
+	stages := func(e *ledger.Entry) (out []ack.Stage) {
+		for _, s := range e.History {
+			out = append(out, s.Stage)
+		}
+		return out
+	}
+	one := apply(&e, ack.Started)
+	other := apply(&e, ack.Received)
+	own := e.Copy()
+	own.History = append(own.History, ledger.Step{Stage: ack.Dead})
+	last := apply(one, ack.Succeeded)
+	require.Equal(t, []ack.Stage{ack.Queued}, stages(&e))
+	require.Equal(t, []ack.Stage{ack.Queued, ack.Started}, stages(one))
+	require.Equal(t, []ack.Stage{ack.Queued, ack.Received}, stages(other))
+	require.Equal(t, []ack.Stage{ack.Queued, ack.Started, ack.Succeeded}, stages(last))
+	own = last.Copy()
+	own.History = append(own.History, ledger.Step{Stage: ack.Dead})
+	require.Equal(t, []ack.Stage{ack.Queued, ack.Started, ack.Failed}, stages(apply(one, ack.Failed)))
+	require.Equal(t, []ack.Stage{ack.Queued, ack.Started, ack.Succeeded}, stages(last))
+}

@@ -25,7 +25,8 @@ type Ledger struct {
 	closed  bool
 	pending *index.Index
 	vms     map[string]*history
-	byID    map[string]*index.Node // of every entry
+	waiting map[string]*index.Node // by ID; few, so that they are found fast
+	past    map[string]*index.Node // those that are settled, by ID
 	settled []*index.Node          // roughly in the order they settled
 }
 
@@ -42,7 +43,8 @@ func New() *Ledger {
 		epoch:   strings.ReplaceAll(uuid.NewString(), "-", "")[:16],
 		pending: index.New(),
 		vms:     map[string]*history{},
-		byID:    map[string]*index.Node{},
+		waiting: map[string]*index.Node{},
+		past:    map[string]*index.Node{},
 	}
 }
 
@@ -86,7 +88,7 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	e := ledger.NewEntry(vm, h.seq, cmd, now)
 	n := l.pending.Add(&e)
 	h.nodes = append(h.nodes, n)
-	l.byID[cmd.ID] = n
+	l.waiting[cmd.ID] = n
 	if cmd.IdempotencyKey != "" {
 		if h.keys == nil {
 			h.keys = map[string]*index.Node{}
@@ -97,7 +99,7 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 }
 
 func (l *Ledger) known(h *history, cmd command.Command) *index.Node {
-	if n := l.byID[cmd.ID]; n != nil {
+	if n := l.find(cmd.ID); n != nil {
 		return n
 	}
 	if h == nil || cmd.IdempotencyKey == "" {
@@ -106,9 +108,18 @@ func (l *Ledger) known(h *history, cmd command.Command) *index.Node {
 	return h.keys[cmd.IdempotencyKey]
 }
 
+func (l *Ledger) find(id string) *index.Node {
+	if n := l.waiting[id]; n != nil {
+		return n
+	}
+	return l.past[id]
+}
+
 // put stores a new state of an entry.
 func (l *Ledger) put(n *index.Node, e *ledger.Entry) {
 	if e.State.Settled() && !n.Entry().State.Settled() {
+		delete(l.waiting, e.Command.ID)
+		l.past[e.Command.ID] = n
 		l.settled = append(l.settled, n)
 	}
 	l.pending.Set(n, e)
@@ -131,7 +142,7 @@ func (l *Ledger) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([
 func (l *Ledger) apply(vm string, edits []ledger.Edit, note bool) []ledger.Edited {
 	out := make([]ledger.Edited, len(edits))
 	for i, edit := range edits {
-		n := l.byID[edit.ID]
+		n := l.find(edit.ID)
 		if n == nil || n.Entry().VM != vm {
 			out[i].Err = ledger.ErrNotFound
 			continue
@@ -180,7 +191,7 @@ func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
-	if n := l.byID[id]; n != nil {
+	if n := l.find(id); n != nil {
 		return n.Entry(), nil
 	}
 	return nil, ledger.ErrNotFound
@@ -272,7 +283,7 @@ func (l *Ledger) Prune(ctx context.Context, then time.Time, limit int) (int, err
 }
 
 func (l *Ledger) forget(e *ledger.Entry) {
-	delete(l.byID, e.Command.ID)
+	delete(l.past, e.Command.ID)
 	h := l.vms[e.VM]
 	if i, ok := slices.BinarySearchFunc(h.nodes, e.Seq, bySeq); ok {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
