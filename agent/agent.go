@@ -34,6 +34,9 @@ type Agent struct {
 	link     transport.Link
 	relinked chan struct{} // closed when link changes
 
+	quiet  bool // a page is worked off: what begins is not told, for it may end at once
+	unsaid int  // tasks of which that is so
+
 	busy     bool            // one of the lane runs
 	handling context.Context // of all handlers; ends when the agent stops
 	working  int             // goroutines that run handlers and Finally functions

@@ -31,20 +31,28 @@ type world struct {
 	c      *controller.Controller
 	ledger ledger.Ledger
 
+	direct bool // links are transport.Direct
+
 	mu  sync.Mutex
 	up  *controller.Controller // that the agent reaches
 	ran []string               // what the handlers of handle did
 }
 
+// inWorld runs a test over links that are waited on, and over such that call.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, ledger: memory.New()}
-		w.start()
-		defer func() { w.c.Close() }()
-		test(w)
-	})
+	for _, kind := range []string{"received", "direct"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{T: t, ledger: memory.New(), direct: kind == "direct"}
+				w.start()
+				defer func() { w.c.Close() }()
+				test(w)
+			})
+		})
+	}
 }
 
 // start starts the controller; before it is started again it is to be closed.
@@ -60,7 +68,11 @@ func (w *world) Dial(ctx context.Context, h transport.Hello) (transport.Link, er
 	w.mu.Lock()
 	up := w.up
 	w.mu.Unlock()
-	return up.Dial(ctx, h)
+	l, err := up.Dial(ctx, h)
+	if err == nil && w.direct {
+		l = &direct{Link: l}
+	}
+	return l, err
 }
 
 // agent makes one; handlers are declared on it before run.
@@ -417,8 +429,8 @@ func TestAfterCrash(t *testing.T) {
 		agent.Completed:   {ack.Succeeded, "the agent is back", "1 1-stopped 2"},
 	} {
 		t.Run(string(want.stage)+want.reason, func(t *testing.T) {
-			dir := t.TempDir()
 			inWorld(t, func(w *world) {
+				dir := w.TempDir()
 				o := agent.Options{Journal: dir, StopGrace: time.Second}
 				a := w.agent(o)
 				w.config(a, agent.Policy{AfterCrash: policy})
@@ -442,8 +454,8 @@ func TestAfterCrash(t *testing.T) {
 
 // An outcome that the controller has not heard of is told by the next process.
 func TestOutcomeOutlivesTheProcess(t *testing.T) {
-	dir := t.TempDir()
 	inWorld(t, func(w *world) {
+		dir := w.TempDir()
 		o := agent.Options{Journal: dir, StopGrace: time.Second}
 		deaf, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
 			l, err := w.Dial(ctx, h)

@@ -3,7 +3,9 @@ package agent_test
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +19,7 @@ import (
 // BenchmarkCommand is what a command costs the agent from its delivery to its final ack, without a network,
 // where so many come at once.
 func BenchmarkCommand(b *testing.B) {
-	l := &endless{left: b.N, page: 64, settled: make(chan struct{}, 1), done: make(chan struct{})}
+	l := &endless{left: b.N, page: 64, done: make(chan struct{})}
 	a, err := agent.New(l, agent.Options{VM: "vm-1"})
 	require.NoError(b, err)
 	agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) { return nil, nil }, agent.Policy{})
@@ -32,25 +34,30 @@ func BenchmarkCommand(b *testing.B) {
 	require.NoError(b, <-ended)
 }
 
-// endless is a controller that delivers the next page once it has heard of the end of the one before.
+// endless is a controller that delivers page after page, each when the one before has been worked off.
 type endless struct {
-	left, page, open int
-	settled          chan struct{}
-	done             chan struct{}
+	left, page int
+	open       atomic.Int64 // not acknowledged
+	done       chan struct{}
 }
 
 func (l *endless) Dial(context.Context, transport.Hello) (transport.Link, error) { return l, nil }
 
-func (l *endless) Receive(ctx context.Context) ([]transport.Delivery, error) {
-	if l.open > 0 {
-		select {
-		case <-l.settled:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+func (l *endless) Deliver(take func([]transport.Delivery)) {
+	go func() {
+		defer close(l.done)
+		for l.left > 0 {
+			take(l.next())
+			for l.open.Load() > 0 { // the page took longer than usual
+				time.Sleep(time.Millisecond)
+			}
 		}
-	}
-	l.open = min(l.page, l.left)
-	page := make([]transport.Delivery, l.open)
+	}()
+}
+
+func (l *endless) next() []transport.Delivery {
+	page := make([]transport.Delivery, min(l.page, l.left))
+	l.open.Store(int64(len(page)))
 	for i := range page {
 		id := "0197-" + strconv.Itoa(l.left)
 		l.left--
@@ -58,24 +65,24 @@ func (l *endless) Receive(ctx context.Context) ([]transport.Delivery, error) {
 			ID: id, Type: command.TypeUpdateConfig, Parameters: command.Parameters(`{"config_key":"k","config_value":"v"}`),
 		}}
 	}
-	if len(page) == 0 {
-		close(l.done)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return page, nil
+	return page
 }
 
-func (l *endless) Ack(_ context.Context, acks ...ack.Ack) error {
+func (l *endless) Post(acks []ack.Ack, done func(error)) {
 	for _, a := range acks {
 		if a.Stage.Final() {
-			if l.open--; l.open == 0 {
-				l.settled <- struct{}{}
-			}
+			l.open.Add(-1)
 		}
 	}
-	return nil
+	done(nil)
 }
 
+func (l *endless) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (l *endless) Ack(context.Context, ...ack.Ack) error        { return nil }
+func (l *endless) ReadOn()                                      {}
 func (l *endless) Report(context.Context, ...event.Event) error { return nil }
 func (l *endless) Close() error                                 { return nil }

@@ -78,15 +78,18 @@ func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
 	a.setLink(link)
 	defer a.setLink(nil)
 
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancelCause(ctx)
+	if d, ok := link.(transport.Direct); ok && a.journal == nil { // a journal's disk would keep it from reading
+		a.deliver(ctx, stop, d)
+	}
 	sent := make(chan error, 1)
 	go func() {
-		err := a.sendAcks(ctx, link)
+		err := a.sendAcks(ctx, stop, link)
 		link.Close() // ends Receive
 		sent <- err
 	}()
 	err = a.receive(ctx, link)
-	stop()
+	stop(nil)
 	link.Close()
 	return true, first(err, <-sent)
 }
@@ -133,5 +136,6 @@ func (a *Agent) receive(ctx context.Context, link transport.Link) error {
 			<-ctx.Done() // stopping: what is not taken comes again
 			return ctx.Err()
 		}
+		a.startLane()
 	}
 }

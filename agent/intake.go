@@ -14,32 +14,33 @@ import (
 // defaultKeep is how often what is held is said again where the controller names no deadline.
 const defaultKeep = 10 * time.Second
 
-// take takes over a page of deliveries; false means that the agent is stopping and took nothing.
+// take takes over a page of deliveries, of which those that run one at a time wait for their turn; false
+// means that the agent is stopping and took nothing.
 func (a *Agent) take(page []transport.Delivery) bool {
 	a.mu.Lock()
 	if a.stopping {
 		a.mu.Unlock()
 		return false
 	}
-	var fresh []*task
-	for _, d := range page {
+	tasks := make([]task, 0, len(page)) // that are new
+	for i := range page {
+		d := &page[i]
 		if within := time.Duration(d.AckWithin) / 3; within > 0 && (a.keep == 0 || within < a.keep) {
 			a.keep = within
 		}
-		if !a.known(d) && !slices.ContainsFunc(fresh, func(t *task) bool { return t.ID == d.ID }) {
-			fresh = append(fresh, a.newTask(d))
+		if !a.known(d) {
+			tasks = append(tasks, a.newTask(d))
+			a.tasks[d.ID] = &tasks[len(tasks)-1]
 		}
 	}
 	a.mu.Unlock()
 
-	full := a.journalReceived(fresh)
+	full := a.journalReceived(tasks)
 	a.mu.Lock()
 	a.after = page[len(page)-1].Cursor
-	for _, t := range fresh {
-		a.tasks[t.ID] = t
-	}
 	a.mu.Unlock()
-	for _, t := range fresh {
+	for i := range tasks {
+		t := &tasks[i]
 		if full != nil {
 			a.finish(t, ack.Ack{Stage: ack.Rejected, Reason: full.Error()})
 			continue
@@ -49,13 +50,13 @@ func (a *Agent) take(page []transport.Delivery) bool {
 	return true
 }
 
-func (a *Agent) journalReceived(fresh []*task) error {
+func (a *Agent) journalReceived(fresh []task) error {
 	if a.journal == nil || len(fresh) == 0 {
 		return nil
 	}
 	records := make([]journal.Record, len(fresh))
-	for i, t := range fresh {
-		records[i] = journal.Record{ID: t.ID, Received: &t.Delivery}
+	for i := range fresh {
+		records[i] = journal.Record{ID: fresh[i].ID, Received: fresh[i].Delivery}
 	}
 	err := a.journal.Write(records...)
 	if err != nil && !errors.Is(err, journal.ErrFull) {
@@ -65,10 +66,11 @@ func (a *Agent) journalReceived(fresh []*task) error {
 }
 
 // known answers for a command that was delivered before. mu is locked.
-func (a *Agent) known(d transport.Delivery) bool {
-	if final, ok := a.done.get(d.ID); ok {
-		final.Attempt = d.Attempt
-		a.sendFinal(final, nil)
+func (a *Agent) known(d *transport.Delivery) bool {
+	if final := a.done.get(d.ID); final != nil {
+		again := *final
+		again.Attempt = d.Attempt
+		a.out.putFinal(&again, nil)
 		return true
 	}
 	t := a.tasks[d.ID]
@@ -166,7 +168,7 @@ func (a *Agent) cancel(c *task) {
 	}
 	canceled := ack.Ack{Stage: ack.Canceled, Reason: p.Reason}
 	a.mu.Lock()
-	final, finished := a.done.get(p.CommandID)
+	final := a.done.get(p.CommandID)
 	target := a.tasks[p.CommandID]
 	if target != nil {
 		target.waiting = append(target.waiting, answer)
@@ -176,11 +178,11 @@ func (a *Agent) cancel(c *task) {
 	switch {
 	case target != nil:
 		a.drop(target, canceled, ErrCanceled)
-	case finished:
-		a.sendFinal(final, nil)
-		answer(final)
+	case final != nil:
+		a.out.putFinal(final, nil)
+		answer(*final)
 	default: // not here yet: should it come, it is not run
-		a.finish(&task{Delivery: transport.Delivery{Command: command.Command{ID: p.CommandID}}}, canceled)
+		a.finish(&task{Delivery: &transport.Delivery{Command: command.Command{ID: p.CommandID}}}, canceled)
 		answer(canceled)
 	}
 }
@@ -199,12 +201,13 @@ func (a *Agent) restore() error {
 	for _, l := range left {
 		switch {
 		case l.Final != nil:
-			a.done.add(*l.Final)
+			a.done.add(l.Final)
 			if !l.Recorded {
-				a.sendFinal(*l.Final, nil)
+				a.out.putFinal(l.Final, nil)
 			}
 		case l.Delivery != nil:
-			t := a.newTask(*l.Delivery)
+			made := a.newTask(l.Delivery)
+			t := &made
 			t.begun = t.begun || l.Started > 0
 			a.tasks[t.ID] = t
 			held = append(held, t)
@@ -216,5 +219,6 @@ func (a *Agent) restore() error {
 	for _, t := range held {
 		a.admit(t)
 	}
+	a.startLane()
 	return nil
 }

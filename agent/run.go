@@ -12,19 +12,41 @@ import (
 	"github.com/miglink/miglink/transport"
 )
 
-// start starts a task whose turn has come. mu is locked.
+// start starts a concurrent task, and has any other wait for its turn. mu is locked.
 func (a *Agent) start(t *task) {
-	if t.handler.policy.Concurrent {
-		if ctx := a.prepare(t); ctx != nil {
-			a.work(func() { a.run(ctx, t) })
-		}
+	if !t.handler.policy.Concurrent {
+		a.queue(t)
 		return
 	}
-	a.queue(t)
-	if !a.busy {
-		a.busy = true
-		a.work(a.runLane)
+	if ctx := a.prepare(t); ctx != nil {
+		a.work(func() { a.run(ctx, t) })
 	}
+}
+
+// startLane has a goroutine run what waits, unless one does.
+func (a *Agent) startLane() {
+	if a.claimLane() {
+		go a.doLane()
+	}
+}
+
+// claimLane says whether there is something to run and nobody runs it: the caller has to, by doLane.
+func (a *Agent) claimLane() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy || len(a.lane) == 0 || a.stopping {
+		return false
+	}
+	a.busy = true
+	a.working++
+	return true
+}
+
+func (a *Agent) doLane() {
+	a.runLane()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.worked()
 }
 
 // runLane runs what waits, one at a time, until nothing does.
@@ -61,11 +83,16 @@ func (a *Agent) work(f func()) {
 		f()
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.working--; a.working == 0 && a.rested != nil {
-			close(a.rested)
-			a.rested = nil
-		}
+		a.worked()
 	}()
+}
+
+// worked is the end of what was counted in working. mu is locked.
+func (a *Agent) worked() {
+	if a.working--; a.working == 0 && a.rested != nil {
+		close(a.rested)
+		a.rested = nil
+	}
 }
 
 // atRest returns a channel that is closed when no goroutine of work is left.
@@ -148,7 +175,9 @@ func (a *Agent) begin(ctx context.Context, t *task) (ack.Ack, bool) {
 	recorded := make(chan error, 1)
 	a.mu.Lock()
 	a.say(t, ack.Started, func(err error) { recorded <- err })
+	link := a.link
 	a.mu.Unlock()
+	a.goOn(link)
 	select {
 	case err := <-recorded:
 		if err != nil {
@@ -215,6 +244,7 @@ func (a *Agent) deferTask(ctx context.Context, t *task, deferral ack.Ack) bool {
 	t.again = make(chan struct{}, 1)
 	again := t.again
 	t.stage = ack.Deferred
+	a.said(t)
 	next := t.Attempt + 1
 	deferral.CommandID, deferral.Attempt, deferral.Time = t.ID, t.Attempt, time.Now()
 	deferral.Reason = shorten(deferral.Reason)

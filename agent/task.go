@@ -18,10 +18,11 @@ import (
 
 // task is one command that the agent holds. Its fields are guarded by Agent.mu.
 type task struct {
-	transport.Delivery
+	*transport.Delivery
 	handler *handler // nil: the type is unknown, or it is a cancel
 	begun   bool     // a handler may have run, in a process that is gone
 	stage   ack.Stage
+	unsaid  bool                    // the stage is kept back, see Agent.quiet
 	dropped *ack.Ack                // its end, decided before it began
 	stop    context.CancelCauseFunc // ends what goes on for it; nil while it waits for its turn
 	again   chan struct{}           // the controller delivered it again; holds one, nil before a deferral
@@ -29,15 +30,46 @@ type task struct {
 	waiting []func(ack.Ack) // told of the end: cancel commands
 }
 
-func (a *Agent) newTask(d transport.Delivery) *task {
-	return &task{Delivery: d, handler: a.handlers[d.Type], begun: d.Started}
+func (a *Agent) newTask(d *transport.Delivery) task {
+	return task{Delivery: d, handler: a.handlers[d.Type], begun: d.Started}
 }
 
 // say queues what is now true of t. Nobody waits for what is not urgent: it goes out together with
-// what follows.
+// what follows. mu is locked.
 func (a *Agent) say(t *task, stage ack.Stage, done func(error)) {
 	t.stage = stage
+	if done == nil && a.quiet {
+		if !t.unsaid {
+			t.unsaid = true
+			a.unsaid++
+		}
+		return
+	}
+	a.said(t)
 	a.out.put(ack.Ack{CommandID: t.ID, Stage: stage, Attempt: t.Attempt, Time: time.Now()}, done != nil, done)
+}
+
+// said is that no stage of t is kept back any more. mu is locked.
+func (a *Agent) said(t *task) {
+	if t.unsaid {
+		t.unsaid = false
+		a.unsaid--
+	}
+}
+
+// speak ends a quiet time: what is kept back is said.
+func (a *Agent) speak() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.quiet = false
+	if a.unsaid == 0 {
+		return
+	}
+	for _, t := range a.tasks {
+		if t.unsaid {
+			a.say(t, t.stage, nil)
+		}
+	}
 }
 
 func (a *Agent) progress(t *task, p ack.Ack) {
@@ -47,6 +79,7 @@ func (a *Agent) progress(t *task, p ack.Ack) {
 		return
 	}
 	t.stage = ack.Progress
+	a.said(t)
 	p.CommandID, p.Attempt, p.Time = t.ID, t.Attempt, time.Now()
 	a.out.put(p, true, nil)
 }
@@ -84,34 +117,34 @@ func (a *Agent) finish(t *task, final ack.Ack) {
 		slog.String("stage", string(final.Stage)), slog.Int("attempt", final.Attempt))
 	a.mu.Lock()
 	t.stage = final.Stage
+	a.said(t)
 	delete(a.tasks, t.ID)
-	a.done.add(final)
+	a.done.add(&final)
 	finally, waiting := t.finally, t.waiting
 	t.finally, t.waiting = nil, nil
 	a.mu.Unlock()
 	for _, tell := range waiting {
 		tell(final)
 	}
-	a.sendFinal(final, finally)
+	a.out.putFinal(&final, finally)
 }
 
-func (a *Agent) sendFinal(final ack.Ack, finally []func()) {
-	a.out.put(final, true, func(err error) {
-		if err != nil {
-			a.log.Warn("the controller refused an outcome", "command_id", final.CommandID, "error", err)
-		}
-		if a.journal != nil {
-			_ = a.journal.Note(journal.Record{ID: final.CommandID, Recorded: true}) // at worst it is said again
-		}
-		if err != nil {
-			return
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, f := range finally {
-			a.work(f)
-		}
-	})
+// recorded is what is to be done once the controller has recorded the end of a command, or refused to.
+func (a *Agent) recorded(l *letter, refusal error) {
+	if refusal != nil {
+		a.log.Warn("the controller refused an outcome", "command_id", l.ack.CommandID, "error", refusal)
+	}
+	if a.journal != nil {
+		_ = a.journal.Note(journal.Record{ID: l.ack.CommandID, Recorded: true}) // at worst it is said again
+	}
+	if refusal != nil || len(l.finally) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, f := range l.finally {
+		a.work(f)
+	}
 }
 
 // drop ends a task that waits for its turn; if it is past that, it is stopped.

@@ -22,32 +22,40 @@ type page struct {
 	l          *link
 	now        time.Time
 	deliveries []transport.Delivery
+	before     int // of the deliveries are of others
 	bytes      int
 	overdue    []*ledger.Entry // to be concluded, not delivered
 	look       time.Time       // when there may be more, if nothing happens before
 }
 
-// next returns what is due now, or when to look again.
-func (l *link) next(ctx context.Context) ([]transport.Delivery, time.Time, error) {
+// atOnce is when to look again where a page did not hold all that is due.
+var atOnce = time.Unix(0, 0)
+
+// next adds what is due now to a page, and returns when to look again; zero: when woken.
+func (l *link) next(ctx context.Context, deliveries []transport.Delivery) ([]transport.Delivery, time.Time, error) {
+	before := len(deliveries)
 	for {
-		p := page{l: l, now: time.Now()}
+		p := page{l: l, now: time.Now(), deliveries: deliveries, before: before}
 		if err := p.collect(ctx); err != nil {
-			return nil, time.Time{}, err
+			return deliveries, time.Time{}, err
 		}
 		if len(p.overdue) == 0 {
 			l.c.delivered(l.hello.VM, &p)
+			if p.full() {
+				p.look = atOnce
+			}
 			return p.deliveries, p.look, nil
 		}
 		if err := l.c.conclude(ctx, p.overdue, func(e *ledger.Entry) error {
 			l.c.giveUp(e, p.now)
 			return nil
 		}); err != nil {
-			return nil, time.Time{}, getError(err)
+			return deliveries, time.Time{}, getError(err)
 		}
 		// What the page holds already is handed out; Receive comes back for the rest.
-		if len(p.deliveries) > 0 {
+		if len(p.deliveries) > before {
 			l.c.delivered(l.hello.VM, &p)
-			return p.deliveries, p.look, nil
+			return p.deliveries, atOnce, nil
 		}
 	}
 }
@@ -106,12 +114,10 @@ func (p *page) fresh(ctx context.Context, which ledger.Lane) error {
 		if room <= 0 || l.blocked() {
 			return nil
 		}
-		entries, err := b.c.ledger.Pending(ctx, b.vm, which, l.high, min(room, pageCommands))
+		limit := min(room, pageCommands)
+		entries, err := b.c.ledger.Pending(ctx, b.vm, which, l.high, limit)
 		if err != nil {
 			return getError(err)
-		}
-		if len(entries) == 0 {
-			return nil
 		}
 		if p.deliveries == nil {
 			p.deliveries = make([]transport.Delivery, 0, len(entries))
@@ -130,12 +136,15 @@ func (p *page) fresh(ctx context.Context, which ledger.Lane) error {
 			p.look = sooner(p.look, f.due)
 			p.take(e)
 		}
+		if len(entries) < limit {
+			return nil
+		}
 	}
 	return nil
 }
 
 func (p *page) full() bool {
-	return len(p.deliveries) >= pageCommands || p.bytes >= pageBytes
+	return len(p.deliveries)-p.before >= pageCommands || p.bytes >= pageBytes
 }
 
 // take puts one command on the page, unless it is one to be given up.
@@ -182,14 +191,16 @@ func (c *Controller) giveUp(e *ledger.Entry, now time.Time) {
 // delivered notes what a page hands out. It need not be durable: a crash costs no more than an
 // attempt number that is used twice.
 func (c *Controller) delivered(vm string, p *page) {
-	if len(p.deliveries) == 0 {
+	deliveries := p.deliveries[p.before:]
+	if len(deliveries) == 0 {
 		return
 	}
-	edits := make([]ledger.Edit, len(p.deliveries))
-	for i := range p.deliveries {
-		d := &p.deliveries[i]
+	edits := make([]ledger.Edit, len(deliveries))
+	for i := range deliveries {
+		d := &deliveries[i]
+		attempt, now := d.Attempt, p.now // the page is the caller's
 		edits[i] = ledger.Edit{ID: d.ID, Do: func(e *ledger.Entry) error {
-			e.Delivered(d.Attempt, p.now)
+			e.Delivered(attempt, now)
 			return nil
 		}}
 	}

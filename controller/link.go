@@ -62,16 +62,18 @@ type link struct {
 	err     error // why it ended; read after done
 	closing sync.Once
 
-	push atomic.Pointer[func()] // called instead of woken
+	push atomic.Pointer[func(now bool)] // called instead of woken
 
 	again  sync.Mutex
 	timer  *time.Timer // to look again, where nobody waits in Receive; nil until it is needed
 	closed bool        // it is not needed any more
 }
 
-func (l *link) wake() {
+func (l *link) wake() { l.wakeNow(false) }
+
+func (l *link) wakeNow(now bool) {
 	if due := l.push.Load(); due != nil {
-		(*due)()
+		(*due)(now)
 		return
 	}
 	select {
@@ -107,30 +109,34 @@ func (l *link) Close() error {
 }
 
 // Push implements transport.Pusher.
-func (l *link) Push(due func()) {
+func (l *link) Push(due func(now bool)) {
 	l.push.Store(&due)
-	due()
+	due(false)
 }
 
 // Take implements transport.Pusher.
-func (l *link) Take() ([]transport.Delivery, error) {
+func (l *link) Take(page []transport.Delivery) ([]transport.Delivery, error) {
 	select {
 	case <-l.done:
-		return nil, l.err
+		return page, l.err
 	default:
 	}
-	page, look, err := l.next(context.Background())
-	if err != nil || len(page) > 0 {
+	page, look, err := l.next(context.Background(), page)
+	if err != nil {
 		return page, err
+	}
+	if look.Equal(atOnce) {
+		l.wake()
+		return page, nil
 	}
 	now := time.Now()
 	if look, err = l.lookAgain(look, now); err != nil {
-		return nil, err
+		return page, err
 	}
 	if !look.IsZero() {
 		l.wakeIn(look.Sub(now))
 	}
-	return nil, nil
+	return page, nil
 }
 
 // wakeIn wakes after a while, and not at the time that was asked for before.
@@ -156,7 +162,7 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 			return nil, l.err
 		default:
 		}
-		page, look, err := l.next(ctx)
+		page, look, err := l.next(ctx, nil)
 		if err != nil {
 			return nil, err
 		}

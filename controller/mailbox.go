@@ -61,16 +61,18 @@ func (b *mailbox) lane(l ledger.Lane) *lane {
 	return &b.lanes[0]
 }
 
-func (b *mailbox) attached() *link {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.link
-}
+// smallCommand is how many bytes of parameters whoever sends a command may be asked to write to a socket,
+// which has room for them if nothing else is under way.
+const smallCommand = 4 << 10
 
-// wake makes the link look for commands.
-func (b *mailbox) wake() {
-	if l := b.attached(); l != nil {
-		l.wake()
+// wake makes the link look for commands, after one with so many bytes of parameters was sent.
+func (b *mailbox) wake(size int) {
+	b.mu.Lock()
+	l := b.link
+	alone := size <= smallCommand && len(b.lanes[0].flights) == 0 && len(b.lanes[1].flights) == 0
+	b.mu.Unlock()
+	if l != nil {
+		l.wakeNow(alone)
 	}
 }
 
@@ -203,15 +205,17 @@ func (b *mailbox) observe(e *ledger.Entry, heard bool) bool {
 		return false
 	}
 	f.version = e.Version
+	held := f.deferred || b.link != nil && len(l.flights) >= b.link.window // something may wait for this
 	switch {
 	case e.State.Settled():
 		l.drop(e.Seq)
 	case heard:
 		f.due, f.deferred = b.deadline(e, time.Now()), e.State.Stage == ack.Deferred
+		held = held || f.deferred
 	default:
 		return true
 	}
-	if b.link != nil {
+	if held && b.link != nil {
 		b.link.wake()
 	}
 	return true

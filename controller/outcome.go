@@ -48,7 +48,7 @@ func (c *Controller) tell(e *ledger.Entry) {
 
 // notice publishes a copy of the entry without parameters, which may be secret.
 func (c *Controller) notice(e *ledger.Entry) {
-	told, cmd := *e, *e.Command
+	told, cmd := e.Copy(), *e.Command
 	cmd.Parameters = nil
 	told.Command = &cmd
 	c.watch.publish(Notice{Kind: NoticeCommand, At: time.Now(), VM: e.VM, Entry: &told})

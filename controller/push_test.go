@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,12 +22,12 @@ func TestPush(t *testing.T) {
 		w.send("vm-1", command.Options{ID: "c-1"})
 		l := w.dial(transport.Hello{VM: "vm-1"}).(transport.Pusher)
 		due := make(chan struct{}, 100)
-		l.Push(func() { due <- struct{}{} })
+		l.Push(func(bool) { due <- struct{}{} })
 		take := func(want ...string) {
 			w.Helper()
 			var got []string
 			for {
-				page, err := l.Take()
+				page, err := l.Take(nil)
 				require.NoError(w, err)
 				if len(page) == 0 {
 					break
@@ -45,8 +46,8 @@ func TestPush(t *testing.T) {
 		<-due
 		take("c-2")
 		w.ack(l, "c-2", ack.Succeeded)
-		<-due
-		take()
+		synctest.Wait()
+		require.Empty(w, due) // nothing has waited for it
 		began := time.Now()
 		<-due // nothing was heard of it
 		require.Equal(w, 30*time.Second, time.Since(began))
@@ -55,16 +56,46 @@ func TestPush(t *testing.T) {
 		<-due
 		take()
 		<-due
-		_, err := l.Take()
+		_, err := l.Take(nil)
 		require.ErrorIs(w, err, transport.ErrMoved)
 		require.NoError(w, l.Close())
 
 		l = w.dial(transport.Hello{VM: "vm-1"}).(transport.Pusher)
-		l.Push(func() { due <- struct{}{} })
+		l.Push(func(bool) { due <- struct{}{} })
 		take()
 		require.NoError(w, l.Close())
 		<-due
-		_, err = l.Take()
+		_, err = l.Take(nil)
 		require.ErrorIs(w, err, transport.ErrClosed)
+	})
+}
+
+// Where a page does not hold all that is due, or a window is full, the link says when there is more.
+func TestPushMore(t *testing.T) {
+	t.Parallel()
+	run(t, controller.Options{Window: 200}, func(w *world) {
+		for i := range 300 {
+			w.send("vm-1", command.Options{ID: fmt.Sprint("c-", i)})
+		}
+		l := w.dial(transport.Hello{VM: "vm-1"}).(transport.Pusher)
+		due := make(chan struct{}, 100)
+		l.Push(func(bool) { due <- struct{}{} })
+		<-due
+		page, err := l.Take(nil)
+		require.NoError(w, err)
+		require.Len(w, page, 128)
+		require.Len(w, due, 1)
+		<-due
+		page, err = l.Take(page)
+		require.NoError(w, err)
+		require.Len(w, page, 200, "what the window holds, behind what was there")
+		require.Equal(w, "c-199", page[199].ID)
+		require.Empty(w, due)
+		w.ack(l, "c-0", ack.Succeeded)
+		require.Len(w, due, 1)
+		page, err = l.Take(nil)
+		require.NoError(w, err)
+		require.Equal(w, []string{"c-200"}, ids(page))
+		require.NoError(w, l.Close())
 	})
 }

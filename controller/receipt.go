@@ -36,7 +36,7 @@ func (r *Receipt) Wait(ctx context.Context) (ledger.Entry, error) {
 
 // WaitFor is Wait for any condition on the entry.
 func (r *Receipt) WaitFor(ctx context.Context, ok func(ledger.Entry) bool) (ledger.Entry, error) {
-	return r.wait(ctx, &r.c.waiters.changed, func(e *ledger.Entry) bool { return ok(*e) })
+	return r.wait(ctx, &r.c.waiters.changed, func(e *ledger.Entry) bool { return ok(e.Copy()) })
 }
 
 func (r *Receipt) wait(ctx context.Context, change *waitList, ok func(*ledger.Entry) bool) (ledger.Entry, error) {
@@ -49,20 +49,20 @@ func (r *Receipt) wait(ctx context.Context, change *waitList, ok func(*ledger.En
 		}
 		if ok(e) {
 			change.leave(r.id, w)
-			return *e, nil
+			return e.Copy(), nil
 		}
 		select {
 		case to := <-w.made:
 			change.leave(r.id, w)
 			if to.State.Settled() && ok(to) { // nothing newer can be in the ledger
-				return *to, nil
+				return to.Copy(), nil
 			}
 		case <-ctx.Done():
 			change.leave(r.id, w)
-			return *e, context.Cause(ctx)
+			return e.Copy(), context.Cause(ctx)
 		case <-r.c.waiters.closed:
 			change.leave(r.id, w)
-			return *e, transport.Errorf(transport.CodeUnavailable, "the controller is stopping")
+			return e.Copy(), transport.Errorf(transport.CodeUnavailable, "the controller is stopping")
 		}
 	}
 }

@@ -50,11 +50,11 @@ func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, l
 		if !cmd.ExpiresAt.IsZero() {
 			c.sweeper.wake()
 		}
-		c.changed(e)
+		c.tell(e)
 	}
 	// Also one that was there: it may be that of a Send that failed, and was stored.
 	if b := c.lookup(vm); b != nil {
-		b.wake()
+		b.wake(len(e.Command.Parameters))
 	}
 	return &Receipt{c: c, id: e.Command.ID, vm: vm, created: appended.Created}, nil
 }
@@ -92,7 +92,7 @@ func (c *Controller) Get(ctx context.Context, id string) (ledger.Entry, error) {
 	if err != nil {
 		return ledger.Entry{}, getError(err)
 	}
-	return *e, nil
+	return e.Copy(), nil
 }
 
 // List returns up to limit commands of a VM, newest first. To page on, pass the Seq of the last
@@ -101,7 +101,7 @@ func (c *Controller) List(ctx context.Context, vm string, before uint64, limit i
 	list, err := c.ledger.List(ctx, vm, before, limit)
 	entries := make([]ledger.Entry, len(list))
 	for i, e := range list {
-		entries[i] = *e
+		entries[i] = e.Copy()
 	}
 	return entries, getError(err)
 }
@@ -132,7 +132,7 @@ func (c *Controller) Cancel(ctx context.Context, id, reason string) (ledger.Entr
 	if err != nil {
 		return e, getError(err)
 	}
-	e = *edited[0].Entry
+	e = edited[0].Entry.Copy()
 	if edited[0].Changed {
 		c.changed(edited[0].Entry)
 	}

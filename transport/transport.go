@@ -62,11 +62,34 @@ type Pusher interface {
 
 	// Push has due called once at first, and then whenever commands may have become due, or the link
 	// has ended. It may be called by several goroutines at a time. It must return at once and call
-	// nothing of the link. Receive must not be called any more.
-	Push(due func())
+	// nothing of the link, but where now is set: then the caller waits for it, and has a small command that
+	// is the only one under way, so that nothing is gained by waiting for others to go with. Receive must
+	// not be called any more.
+	Push(due func(now bool))
 
-	// Take is Receive without waiting: where nothing is due it returns no commands.
-	Take() ([]Delivery, error)
+	// Take is Receive without waiting: it adds what is due to a page, which may be nothing. Where it leaves
+	// some, due is called.
+	Take(page []Delivery) ([]Delivery, error)
+}
+
+// Direct is a Link at an agent that needs no goroutine between the network and a handler, nor between a
+// handler and the network. Each would have to be woken, which takes longer than a short command does. Any
+// other Link is served all the same.
+type Direct interface {
+	Link
+
+	// Deliver has take called with what Receive would return, in the same order, by the goroutine that
+	// reads from the network. It is called before anything else; Receive then waits for the end. Nothing
+	// is read while take goes on: one that may take long calls ReadOn.
+	Deliver(take func([]Delivery))
+
+	// ReadOn has another goroutine read while one is in take, which is the caller's from then on: Close
+	// does not wait for it.
+	ReadOn()
+
+	// Post is Ack without waiting, and keeps acks: done is called once, with the answer or why the link has
+	// ended. It may be called before Post returns. Nothing is read while it goes on.
+	Post(acks []ack.Ack, done func(error))
 }
 
 // Hello is what an agent says when it dials.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,9 +32,12 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, e
 		keepalive = time.Duration(min(s, maxKeepalive.Seconds()) * float64(time.Second))
 	}
 	l.watch(keepalive, keepalive)
-	l.reading.Go(l.read)
+	l.reading.Add(1)
 	return l, nil
 }
+
+// begin has the link read, from the first call on: who wants to be called has said so by then.
+func (l *link) begin() { l.beginning.Do(func() { go l.read() }) }
 
 func (l *link) greet(ctx context.Context, hello transport.Hello) (*Welcome, error) {
 	if err := ctx.Err(); err != nil {
@@ -64,20 +68,26 @@ type link struct {
 	*end
 	arrived chan struct{} // there are deliveries; holds one
 	ahead   int
-	reading sync.WaitGroup
+
+	beginning sync.Once
+	reading   sync.WaitGroup             // of one, which a goroutine that stops to read passes on to the next
+	take      func([]transport.Delivery) // nil: Receive has them
 
 	// guarded by end.mu
 	deliveries []transport.Delivery
+	turn       int          // counts the calls of take
+	lent       int          // the turn whose goroutine comes back to read
 	lastBytes  int          // bounds the acks in the last frame of the queue that has any
 	acks       []*ackCall   // not answered yet, in the order of their frames
 	events     []*eventCall // likewise
 }
 
-// ackCall is one call of Ack: n acks of a frame, beginning at from.
+// ackCall is one call of Ack or Post: n acks of a frame, beginning at from.
 type ackCall struct {
 	frame   *Frame
 	from, n int
-	done    chan error // holds one
+	done    func(error)
+	err     error // the answer
 }
 
 type eventCall struct {
@@ -86,15 +96,12 @@ type eventCall struct {
 }
 
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	l.begin()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		l.mu.Lock()
-		page := l.deliveries
-		l.deliveries = nil
-		l.mu.Unlock()
-		if len(page) > 0 {
+		if page := l.arrivals(); len(page) > 0 {
 			return page, nil
 		}
 		select {
@@ -107,47 +114,82 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 	}
 }
 
-// Ack joins the acks of calls that wait for the pipe in one frame, and parts those of one call that do
-// not fit one.
+// arrivals are what Receive returns.
+func (l *link) arrivals() []transport.Delivery {
+	if l.take != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := l.deliveries
+	l.deliveries = nil
+	return page
+}
+
+// Ack implements transport.Link.
 func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 	if err := ctx.Err(); err != nil || len(acks) == 0 {
 		return err
 	}
+	done := make(chan error, 1)
+	l.Post(slices.Clone(acks), func(err error) { done <- err })
+	return l.await(ctx, done)
+}
+
+// Post joins the acks of calls that wait for the pipe in one frame, and parts those of one call that do
+// not fit one. It implements transport.Direct.
+func (l *link) Post(acks []ack.Ack, done func(error)) {
+	l.begin()
 	l.mu.Lock()
-	if l.err != nil {
-		defer l.mu.Unlock()
-		return l.err
+	if err := l.err; err != nil {
+		l.mu.Unlock()
+		done(err)
+		return
 	}
-	var calls []*ackCall
-	for rest := acks; len(rest) > 0; {
-		n := ack.Batch(rest)
-		calls = append(calls, l.queueAcks(rest[:n]))
-		rest = rest[n:]
+	if n := ack.Batch(acks); n == len(acks) {
+		l.queueAcks(acks, done)
+	} else {
+		l.postParts(acks, done)
 	}
 	l.flush()
 	l.mu.Unlock()
-	if len(calls) == 1 {
-		return l.await(ctx, calls[0].done)
+}
+
+// postParts is for acks that do not fit one frame. mu is locked.
+func (l *link) postParts(acks []ack.Ack, done func(error)) {
+	var parts [][]ack.Ack
+	for rest := acks; len(rest) > 0; {
+		n := ack.Batch(rest)
+		parts = append(parts, rest[:n])
+		rest = rest[n:]
 	}
 	errs := make(transport.AckErrors, 0, len(acks))
-	for _, c := range calls {
-		err := l.await(ctx, c.done)
-		if err != nil && !transport.Refused(err) {
-			return err
-		}
-		for i := range c.n {
-			errs = append(errs, transport.AckError(err, i))
-		}
+	for i, part := range parts { // they are answered in their order, by one goroutine at a time
+		l.queueAcks(part, func(err error) {
+			if errs == nil {
+				return
+			}
+			if err != nil && !transport.Refused(err) {
+				errs = nil
+				done(err)
+				return
+			}
+			for i := range part {
+				errs = append(errs, transport.AckError(err, i))
+			}
+			if i == len(parts)-1 {
+				done(errs.Of())
+			}
+		})
 	}
-	return errs.Of()
 }
 
 // queueAcks puts acks that fit one frame into the last that waits, or into another. mu is locked.
-func (l *link) queueAcks(acks []ack.Ack) *ackCall {
-	c := &ackCall{n: len(acks), done: make(chan error, 1)}
+func (l *link) queueAcks(acks []ack.Ack, done func(error)) {
+	c := &ackCall{n: len(acks), done: done}
 	size := 0
-	for _, a := range acks {
-		size += a.Size()
+	for i := range acks {
+		size += acks[i].Size()
 	}
 	last := l.lastQueued()
 	if last != nil && last.Acks != nil && len(last.Acks)+len(acks) <= ack.MaxBatch && l.lastBytes+size <= ack.MaxBatchBytes {
@@ -155,12 +197,11 @@ func (l *link) queueAcks(acks []ack.Ack) *ackCall {
 		last.Acks = append(last.Acks, acks...)
 		l.lastBytes += size
 	} else {
-		c.frame = &Frame{Acks: append([]ack.Ack(nil), acks...)}
+		c.frame = &Frame{Acks: acks[:len(acks):len(acks)]}
 		l.queue = append(l.queue, c.frame)
 		l.lastBytes = size
 	}
 	l.acks = append(l.acks, c)
-	return c
 }
 
 func (l *link) lastQueued() *Frame {
@@ -171,6 +212,7 @@ func (l *link) lastQueued() *Frame {
 }
 
 func (l *link) Report(ctx context.Context, events ...event.Event) error {
+	l.begin()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -220,59 +262,65 @@ func (l *link) Close() error {
 	l.finish(transport.ErrClosed)
 	l.mu.Unlock()
 	l.pipe.Close()
+	l.begin()
 	l.reading.Wait()
 	l.rest()
 	return nil
 }
 
-// read hands frames to those who wait for them until the link ends.
-func (l *link) read() {
-	for {
-		f, err := l.recv()
-		if err == nil {
-			err = l.handle(f)
-		}
-		if err != nil {
-			l.mu.Lock()
-			l.finish(err)
-			l.mu.Unlock()
-			return
-		}
+// over ends the link, and the calls that are not answered.
+func (l *link) over(err error) {
+	l.mu.Lock()
+	l.finish(err)
+	err = l.err
+	calls := l.acks
+	l.acks = nil
+	l.mu.Unlock()
+	for _, c := range calls {
+		c.done(err)
 	}
 }
 
-func (l *link) handle(f *Frame) error {
+// handle returns the calls that a frame answers.
+func (l *link) handle(f *Frame) (answered []*ackCall, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f.Recorded != nil {
-		if err := l.settle(f.Recorded); err != nil {
-			return err
+		if answered, err = l.settle(f.Recorded); err != nil {
+			return answered, err
 		}
 	}
 	switch {
 	case f.Commands != nil:
 		for i := range f.Commands {
 			if err := f.Commands[i].Validate(); err != nil {
-				return fmt.Errorf("framed: %w", err)
+				return answered, fmt.Errorf("framed: %w", err)
 			}
 		}
-		l.deliveries = append(l.deliveries, f.Commands...)
-		if len(l.deliveries) > l.ahead {
-			return fmt.Errorf("framed: the controller sent %d commands beyond what was asked for", len(l.deliveries))
+		if l.deliveries == nil {
+			l.deliveries = f.Commands
+		} else {
+			l.deliveries = append(l.deliveries, f.Commands...)
 		}
-		select {
-		case l.arrived <- struct{}{}:
-		default:
+		if len(l.deliveries) > l.ahead {
+			return answered, fmt.Errorf("framed: the controller sent %d commands beyond what was asked for", len(l.deliveries))
+		}
+		if l.take == nil {
+			select {
+			case l.arrived <- struct{}{}:
+			default:
+			}
 		}
 	case f.Taken != nil:
-		return l.taken(f.Taken)
+		return answered, l.taken(f.Taken)
 	}
-	return nil
+	return answered, nil
 }
 
 var errAnswer = errors.New("framed: the controller answered what was not asked")
 
-func (l *link) settle(r *Recorded) error {
+// settle returns the calls that are answered. mu is locked.
+func (l *link) settle(r *Recorded) (answered []*ackCall, err error) {
 	refused := r.Refused
 	for len(l.acks) > 0 && l.acks[0].frame.N != 0 && l.acks[0].frame.N <= r.Upto {
 		c := l.acks[0]
@@ -286,12 +334,13 @@ func (l *link) settle(r *Recorded) error {
 				errs[i] = r.err()
 			}
 		}
-		c.done <- errs.Of()
+		c.err = errs.Of()
+		answered = append(answered, c)
 	}
 	if r.Upto > l.sent {
-		return errAnswer
+		return answered, errAnswer
 	}
-	return nil
+	return answered, nil
 }
 
 func (l *link) taken(t *Taken) error {

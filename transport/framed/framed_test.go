@@ -37,6 +37,12 @@ type world struct {
 // inWorld runs a test under fake time; prepare may be nil.
 func inWorld(t *testing.T, prepare func(agent, server *memoryPipe), test func(t *testing.T, w *world)) {
 	t.Helper()
+	inWorldWith(t, framed.ServeOptions{}, prepare, test)
+}
+
+func inWorldWith(t *testing.T, o framed.ServeOptions, prepare func(agent, server *memoryPipe), test func(t *testing.T, w *world)) {
+	t.Helper()
+	o.VM, o.Name = "vm-1", "memory"
 	synctest.Test(t, func(t *testing.T) {
 		agent, server := newMemoryPipe(16)
 		if prepare != nil {
@@ -44,7 +50,7 @@ func inWorld(t *testing.T, prepare func(agent, server *memoryPipe), test func(t 
 		}
 		w := &world{t: t, c: controller.New(memory.New(), controller.Options{}), agent: agent, ended: make(chan error, 1)}
 		go func() {
-			w.ended <- framed.Serve(t.Context(), server, w.c, framed.ServeOptions{VM: "vm-1", Name: "memory"})
+			w.ended <- framed.Serve(t.Context(), server, w.c, o)
 		}()
 		defer w.c.Close()
 		defer agent.Close()

@@ -67,17 +67,24 @@ func newEnd(p Pipe) *end {
 // send queues a frame and writes the queue, unless somebody does already. It blocks while the queue
 // is full, and returns why the link has ended if it has.
 func (e *end) send(f *Frame) error {
+	_, err := e.sendFrame(f)
+	return err
+}
+
+// sendFrame is send, and says whether the frame was written: nobody looks at it any more.
+func (e *end) sendFrame(f *Frame) (written bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for len(e.queue) >= maxQueued && e.err == nil {
 		e.room.Wait()
 	}
 	if e.err != nil {
-		return e.err
+		return false, e.err
 	}
 	e.queue = append(e.queue, f)
+	written = !e.sending
 	e.flush()
-	return e.err
+	return written, e.err
 }
 
 // flush writes the queue out, unless somebody does already. mu is locked, but not while writing.

@@ -2,7 +2,6 @@ package framed
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"time"
 
@@ -28,6 +27,10 @@ type ServeOptions struct {
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Both ends keep to it. Default: 15 s.
 	Keepalive time.Duration
+
+	// Prompt means that the pipe's Send waits for nobody while few bytes are under way, so that who sends a
+	// command may be the one to write it.
+	Prompt bool
 }
 
 // Serve carries a link of t over p until it ends, and returns why. It closes p, and leaves no
@@ -46,8 +49,8 @@ func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) 
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	s := &Session{end: newEnd(p)}
-	s.recorder.do, s.taker.do, s.sender.do = s.record, s.take, s.sendDue
+	s := &Session{end: newEnd(p), prompt: o.Prompt, quick: true}
+	s.recorder.do, s.taker.do, s.sender.do = s.record, s.take, s.sendSoon
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
 	if err := s.accept(s.ctx, t, o); err != nil {
@@ -69,12 +72,17 @@ type Session struct {
 	unwatch func() bool // of the context of Accept
 	link    transport.Link
 	running sync.WaitGroup
+	prompt  bool
 
 	recorder, taker, sender hand
 
 	// guarded by end.mu
-	acks   []numbered[ack.Ack] // not recorded yet
-	events []numbered[event.Event]
+	acks      []numbered[ack.Ack] // not recorded yet
+	events    []numbered[event.Event]
+	recording bool // somebody is
+	quick     bool // to record took no longer than waking another goroutine for it
+	taking    bool // somebody sends what is due
+	more      bool // something may be due since it was looked for
 }
 
 // numbered is the content of one frame.
@@ -170,33 +178,8 @@ func (s *Session) deliver() {
 	}
 }
 
-// push has somebody look for what is due.
-func (s *Session) push() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.work(&s.sender)
-}
-
-// sendDue sends what is due until nothing is.
-func (s *Session) sendDue() {
-	runtime.Gosched() // others may be about to send a command to this VM: one frame takes them all
-	for {
-		page, err := s.link.(transport.Pusher).Take()
-		if err == nil && len(page) > 0 {
-			err = s.send(&Frame{Commands: page})
-		}
-		if err != nil {
-			s.stop(err)
-			return
-		}
-		if len(page) == 0 {
-			return
-		}
-	}
-}
-
-// read reads until the end. It is where an idle link waits: what it does goes on in others, so that its
-// own stack stays small.
+// read reads until the end. It is where an idle link waits: what takes long, or a deep stack, goes on in
+// others.
 func (s *Session) read() {
 	for {
 		f, err := s.recv()
@@ -221,7 +204,13 @@ func (s *Session) handle(f *Frame) error {
 			s.room.Wait()
 		}
 		s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
-		s.work(&s.recorder)
+		switch {
+		case s.recording: // they see it
+		case s.quick:
+			s.recordAll()
+		default:
+			s.work(&s.recorder)
+		}
 	case f.Events != nil:
 		for len(s.events) >= maxQueued && s.err == nil {
 			s.room.Wait()
@@ -230,49 +219,6 @@ func (s *Session) handle(f *Frame) error {
 		s.work(&s.taker)
 	}
 	return nil
-}
-
-// record passes on what acks have come until there are none, those of several frames at once, so that
-// the ledger may write them together, and no more than one frame can answer.
-func (s *Session) record() {
-	for {
-		s.mu.Lock()
-		n, acks := 0, 0
-		for n < len(s.acks) && (n == 0 || acks+len(s.acks[n].items) <= ack.MaxBatch) {
-			acks += len(s.acks[n].items)
-			n++
-		}
-		frames := s.acks[:n:n]
-		if s.acks = s.acks[n:]; len(s.acks) == 0 {
-			s.acks = nil
-		}
-		s.room.Broadcast()
-		s.mu.Unlock()
-		if len(frames) == 0 {
-			return
-		}
-		all := frames[0].items
-		for _, f := range frames[1:] {
-			all = append(all, f.items...)
-		}
-		err := s.link.Ack(s.ctx, all...)
-		if err != nil && !transport.Refused(err) {
-			s.stop(err)
-			return
-		}
-		answer := &Recorded{Upto: frames[len(frames)-1].n}
-		at, ends := 0, true
-		for _, f := range frames {
-			for i := range f.items {
-				if e := transport.AckError(err, at); e != nil {
-					answer.Refused = append(answer.Refused, Refused{Frame: f.n, Index: i, Close: toWire(e)})
-				}
-				ends = ends && f.items[i].Stage.Final()
-				at++
-			}
-		}
-		s.answer(answer, ends && answer.Refused == nil)
-	}
 }
 
 // take passes on what events have come until there are none.

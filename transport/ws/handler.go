@@ -87,7 +87,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	// The hello is waited for here. The link goes on in a goroutine that has neither this one's stack nor
 	// what net/http keeps for a request; whoever ends the links of t waits for it.
-	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive})
+	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true})
 	if err != nil {
 		h.ended(vm, err)
 		return

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// patience is how long the commands of a page may take before the link goes on without them.
+const patience = time.Millisecond
+
+// deliver has the goroutine that reads from the network run commands and send their ends: nobody has to be
+// woken for one that is short. Should they take longer, or the network not take what is sent, another reads
+// on, and what has ended is sent.
+func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link transport.Direct) {
+	tooLong := time.AfterFunc(time.Hour, func() { a.goOn(link) })
+	tooLong.Stop()
+	link.Deliver(func(page []transport.Delivery) {
+		a.hush()
+		a.take(page)
+		tooLong.Reset(patience)
+		defer tooLong.Stop()
+		if a.claimLane() {
+			a.doLane()
+		}
+		a.speak()
+		switch {
+		case !a.out.release():
+		case ctx.Err() != nil: // of a link that has ended meanwhile
+			a.out.wake()
+		default:
+			a.post(ctx, stop, link)
+		}
+	})
+}
+
+func (a *Agent) hush() {
+	a.out.hold()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.quiet = true
+}
+
+// goOn is for what may take long in a goroutine that may be the one that reads.
+func (a *Agent) goOn(link transport.Link) {
+	a.speak()
+	if a.out.release() {
+		a.out.wake()
+	}
+	if d, ok := link.(transport.Direct); ok {
+		d.ReadOn()
+	}
+}
+
+// post sends what is in the outbox. Should the link have to end for an answer, it stops ctx.
+func (a *Agent) post(ctx context.Context, stop context.CancelCauseFunc, link transport.Direct) {
+	for ctx.Err() == nil {
+		batch := a.out.take(posted)
+		if len(batch) == 0 {
+			return
+		}
+		link.Post(acksOf(batch), func(err error) {
+			if err := a.answered(batch, err); err != nil {
+				stop(err)
+			}
+		})
+	}
+}

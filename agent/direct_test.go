@@ -1,0 +1,168 @@
+package agent_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/agent"
+	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/transport"
+)
+
+// direct makes a transport.Direct of any link.
+type direct struct {
+	transport.Link
+	take    func([]transport.Delivery)
+	reading sync.WaitGroup // of one
+	posts   sync.WaitGroup
+
+	mu   sync.Mutex
+	turn int // counts the calls of take
+	lent int // the turn that comes back to read
+	err  error
+}
+
+func (d *direct) Deliver(take func([]transport.Delivery)) {
+	d.take = take
+	d.reading.Add(1)
+	go d.read()
+}
+
+func (d *direct) read() {
+	for {
+		page, err := d.Link.Receive(context.Background())
+		if err != nil {
+			d.mu.Lock()
+			d.err = err
+			d.mu.Unlock()
+			d.reading.Done()
+			return
+		}
+		d.mu.Lock()
+		d.turn++
+		turn := d.turn
+		d.lent = turn
+		d.mu.Unlock()
+		d.take(page)
+		d.mu.Lock()
+		back := d.lent == turn
+		if back {
+			d.lent = 0
+		}
+		d.mu.Unlock()
+		if !back {
+			return
+		}
+	}
+}
+
+func (d *direct) ReadOn() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lent != 0 {
+		d.lent = 0
+		go d.read()
+	}
+}
+
+func (d *direct) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	if d.take == nil {
+		return d.Link.Receive(ctx)
+	}
+	ended := make(chan struct{})
+	go func() {
+		d.reading.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return nil, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (d *direct) Post(acks []ack.Ack, done func(error)) {
+	d.posts.Go(func() { done(d.Ack(context.Background(), acks...)) })
+}
+
+func (d *direct) Close() error {
+	err := d.Link.Close()
+	d.reading.Wait()
+	d.posts.Wait()
+	return err
+}
+
+// A command that takes long holds up nothing but those that wait for their turn: that it began is told, the
+// next page is taken, concurrent commands run, and it can be cancelled.
+func TestLongCommand(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.Drain) (any, error) {
+			time.Sleep(5 * time.Second)
+			return nil, nil
+		}, agent.Policy{Concurrent: true})
+		stop := run(w.T, a)
+		time.Sleep(time.Second) // it is linked
+		beside := w.send(command.Drain{}, command.Options{})
+		time.Sleep(time.Second)
+		at := func(r *controller.Receipt, stage ack.Stage) {
+			w.Helper()
+			e, err := w.c.Get(w.Context(), r.ID())
+			require.NoError(w, err)
+			require.Equal(w, stage, e.State.Stage)
+		}
+		at(beside, ack.Started)
+		long := w.send(key("long", "1h"), command.Options{})
+		time.Sleep(time.Second)
+		at(long, ack.Started)
+		waiting := w.send(key("waiting", ""), command.Options{})
+		time.Sleep(time.Second)
+		at(waiting, ack.Received)
+		w.settled(w.send(command.Drain{}, command.Options{}), ack.Succeeded, "")
+		_, err := w.c.Cancel(w.Context(), long.ID(), "not needed")
+		require.NoError(w, err)
+		w.settled(long, ack.Canceled, "")
+		w.settled(waiting, ack.Succeeded, "")
+		require.Equal(w, "long long-stopped waiting", w.sofar())
+		require.NoError(w, stop())
+	})
+}
+
+// A command that asks whether it may start has its answer at once, though what reads the answer runs it.
+func TestConfirmAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{Confirm: true})
+		stop := run(w.T, a)
+		time.Sleep(time.Second) // it is linked
+		began := time.Now()
+		w.settled(w.send(key("a", ""), command.Options{}), ack.Succeeded, "")
+		require.Zero(w, time.Since(began))
+		require.NoError(w, stop())
+	})
+}
+
+// The end of a command does not wait for the one after it on the same page.
+func TestShortBeforeLong(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		w.config(a, agent.Policy{})
+		short := w.send(key("short", ""), command.Options{})
+		w.send(key("long", "1h"), command.Options{})
+		stop := run(w.T, a)
+		began := time.Now()
+		w.settled(short, ack.Succeeded, "")
+		require.Less(w, time.Since(began), 10*time.Millisecond)
+		require.NoError(w, stop())
+	})
+}
