@@ -21,18 +21,23 @@ func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link 
 		a.take(page)
 		tooLong.Reset(patience)
 		defer tooLong.Stop()
+		defer a.sendHeld(ctx, stop, link) // also where a handler ends the goroutine
 		if a.claimLane() {
 			a.doLane()
 		}
-		a.speak()
-		switch {
-		case !a.out.release():
-		case ctx.Err() != nil: // of a link that has ended meanwhile
-			a.out.wake()
-		default:
-			a.post(ctx, stop, link)
-		}
 	})
+}
+
+// sendHeld ends the quiet time of a page.
+func (a *Agent) sendHeld(ctx context.Context, stop context.CancelCauseFunc, link transport.Direct) {
+	a.speak()
+	switch {
+	case !a.out.release():
+	case ctx.Err() != nil: // of a link that has ended meanwhile
+		a.out.wake()
+	default:
+		a.post(ctx, stop, link)
+	}
 }
 
 func (a *Agent) hush() {

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +50,16 @@ func (d *direct) read() {
 		turn := d.turn
 		d.lent = turn
 		d.mu.Unlock()
-		d.take(page)
+		returned := false
+		func() {
+			defer func() {
+				if !returned {
+					d.ReadOn()
+				}
+			}()
+			d.take(page)
+			returned = true
+		}()
 		d.mu.Lock()
 		back := d.lent == turn
 		if back {
@@ -163,6 +173,33 @@ func TestShortBeforeLong(t *testing.T) {
 		began := time.Now()
 		w.settled(short, ack.Succeeded, "")
 		require.Less(w, time.Since(began), 10*time.Millisecond)
+		require.NoError(w, stop())
+	})
+}
+
+// A handler that ends its goroutine has failed, and holds up nothing.
+func TestGoexit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.agent(agent.Options{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) {
+			runtime.Goexit()
+			return nil, nil
+		}, agent.Policy{})
+		agent.Handle(a, func(context.Context, *agent.Job, command.Drain) (any, error) {
+			runtime.Goexit()
+			return nil, nil
+		}, agent.Policy{Concurrent: true})
+		agent.Handle(a, func(context.Context, *agent.Job, command.SetLogLevel) (any, error) { return nil, nil }, agent.Policy{})
+		stop := run(w.T, a)
+		began := time.Now()
+		for range 2 {
+			first := w.send(key("a", ""), command.Options{})
+			second := w.send(command.SetLogLevel{Level: "info"}, command.Options{})
+			w.settled(first, ack.Failed, "ended its goroutine")
+			w.settled(second, ack.Succeeded, "")
+			w.settled(w.send(command.Drain{}, command.Options{}), ack.Failed, "ended its goroutine")
+		}
+		require.Less(w, time.Since(began), time.Second)
 		require.NoError(w, stop())
 	})
 }

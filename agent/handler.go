@@ -74,15 +74,21 @@ type handler struct {
 	policy Policy
 }
 
-// call turns a panic into an error; the stack goes to the log.
+// call turns a panic into an error; the stack goes to the log. A handler that ends its goroutine, by
+// runtime.Goexit, does not return here either: others go on.
 func (h *handler) call(ctx context.Context, job *Job) (result any, err error) {
+	returned := false
 	defer func() {
 		if p := recover(); p != nil {
 			job.a.log.Error("handler panicked", "command_id", job.t.ID, "type", job.t.Type, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
+		} else if !returned {
+			job.a.abandoned(job.t)
 		}
 	}()
-	return h.do(ctx, job)
+	result, err = h.do(ctx, job)
+	returned = true
+	return result, err
 }
 
 // ErrCanceled is the cause of a handler's context that ended because the command was cancelled.

@@ -43,10 +43,28 @@ func (a *Agent) claimLane() bool {
 }
 
 func (a *Agent) doLane() {
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.worked()
+	}()
 	a.runLane()
+}
+
+// abandoned ends a task whose handler has ended its goroutine, and has another run what waits.
+func (a *Agent) abandoned(t *task) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.worked()
+	a.work(func() {
+		a.finish(t, ack.Ack{Stage: ack.Failed, Reason: "the handler ended its goroutine"})
+		if t.handler.policy.Concurrent {
+			return
+		}
+		a.mu.Lock()
+		a.busy = false
+		a.mu.Unlock()
+		a.startLane()
+	})
 }
 
 // runLane runs what waits, one at a time, until nothing does.
@@ -80,10 +98,12 @@ func (a *Agent) prepare(t *task) context.Context {
 func (a *Agent) work(f func()) {
 	a.working++
 	go func() {
+		defer func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.worked()
+		}()
 		f()
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.worked()
 	}()
 }
 

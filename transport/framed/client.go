@@ -140,6 +140,10 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 // not fit one. It implements transport.Direct.
 func (l *link) Post(acks []ack.Ack, done func(error)) {
 	l.begin()
+	if len(acks) == 0 {
+		done(nil)
+		return
+	}
 	l.mu.Lock()
 	if err := l.err; err != nil {
 		l.mu.Unlock()

@@ -46,7 +46,14 @@ func (l *link) deliver() bool {
 	turn := l.turn
 	l.lent = turn
 	l.mu.Unlock()
+	returned := false
+	defer func() {
+		if !returned { // by runtime.Goexit, or a panic
+			l.ReadOn()
+		}
+	}()
 	l.take(page)
+	returned = true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	back := l.lent == turn

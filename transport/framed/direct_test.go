@@ -3,6 +3,7 @@ package framed_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -56,6 +57,26 @@ func TestDeliver(t *testing.T) {
 		require.NoError(t, l.Close())
 		require.ErrorIs(t, <-received, transport.ErrClosed)
 		close(busy) // two are the caller's
+	})
+}
+
+// Who takes may end the goroutine: another reads on.
+func TestTakeEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		l := w.dial().(transport.Direct)
+		taken := 0
+		l.Deliver(func([]transport.Delivery) {
+			taken++
+			runtime.Goexit()
+		})
+		l.Post(nil, func(error) {}) // begins to read
+		for i := range 3 {
+			w.sendOne(fmt.Sprint("c-", i))
+			synctest.Wait()
+			require.Equal(t, i+1, taken)
+		}
+		require.NoError(t, l.Close())
 	})
 }
 
