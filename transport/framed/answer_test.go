@@ -18,7 +18,7 @@ func TestAnswersRideWithCommands(t *testing.T) {
 		w.say(hello)
 		require.NotNil(t, w.hear().Welcome)
 		w.send(2)
-		require.Len(t, w.hear().Commands, 2)
+		w.hearCommands(2)
 
 		w.say(`{"n":2,"acks":[{"command_id":"c-1","status":"started"}]}`)
 		began := time.Now()

@@ -196,9 +196,7 @@ func TestReadsWhileRecording(t *testing.T) {
 		w.say(hello)
 		require.NotNil(t, w.hear().Welcome)
 		w.send(4)
-		for n := 0; n < 4; {
-			n += len(w.hear().Commands)
-		}
+		w.hearCommands(4)
 		done := func(n, command int) string {
 			return fmt.Sprintf(`{"n":%d,"acks":[{"command_id":"c-%d","status":"succeeded"}]}`, n, command)
 		}

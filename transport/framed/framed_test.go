@@ -95,6 +95,17 @@ func (w *world) hear() *framed.Frame {
 	return f
 }
 
+// hearCommands takes so many, in however many frames they come.
+func (w *world) hearCommands(n int) {
+	w.t.Helper()
+	for n > 0 {
+		f := w.hear()
+		require.NotEmpty(w.t, f.Commands)
+		n -= len(f.Commands)
+	}
+	require.Zero(w.t, n)
+}
+
 const hello = `{"n":1,"hello":{"version":1,"vm_id":"vm-1"}}`
 
 // Scenario 67: the version that is spoken is the highest that both know.
