@@ -18,6 +18,7 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/linktest"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
@@ -70,7 +71,7 @@ func (w *world) Dial(ctx context.Context, h transport.Hello) (transport.Link, er
 	w.mu.Unlock()
 	l, err := up.Dial(ctx, h)
 	if err == nil && w.direct {
-		l = &direct{Link: l}
+		l = linktest.Direct(l)
 	}
 	return l, err
 }

@@ -56,6 +56,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"bench":                  {"ack agent command controller controller/admin ledger ledger/bolt ledger/memory transport transport/fault transport/grpc transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "*"},
 	"internal/arch":          {"", ""},
 	"internal/memnet":        {"", ""},
+	"internal/linktest":      {"ack transport", ""},
 	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
 	"internal/simulation":    {"", ""},
 	"cmd/miglink":            {"*", "*"},

@@ -16,6 +16,7 @@ type plan struct {
 	commands []planned
 	events   []happening
 	journal  bool // agents keep journals, so that they may be killed
+	direct   bool // links are transport.Direct
 	window   int
 }
 
@@ -110,5 +111,6 @@ func drawPlan(seed uint64) plan {
 		}
 		p.events = append(p.events, h)
 	}
+	p.direct = sometimes(0.5)
 	return p
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/linktest"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
@@ -97,21 +98,26 @@ func (w *world) restart() {
 // wire is what a process reaches the controller by. One that was killed reaches nothing.
 type wire struct {
 	transport.Transport
-	life *life
+	life   *life
+	direct bool // links are transport.Direct
 }
 
 func (t wire) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
 	if t.life.over.Load() {
 		return nil, errors.New("this process was killed")
 	}
-	return t.Transport.Dial(ctx, h)
+	l, err := t.Transport.Dial(ctx, h)
+	if err == nil && t.direct {
+		l = linktest.Direct(l)
+	}
+	return l, err
 }
 
 // begin starts an agent's process.
 func (w *world) begin(p *process) {
 	ctx, stop := context.WithCancel(context.Background())
 	life, ended := &life{}, make(chan struct{})
-	a, err := agent.New(wire{w.faults, life}, agent.Options{
+	a, err := agent.New(wire{w.faults, life, w.plan.direct}, agent.Options{
 		VM: vmName(p.vm), Journal: p.journal, Window: w.plan.window, BackoffMax: 5 * time.Second,
 	})
 	if err != nil {
