@@ -7,7 +7,8 @@ import (
 )
 
 // Throughput is how many commands a second are sent to a fleet and acknowledged, with so many under way to
-// each VM.
+// each VM: by one goroutine that sends to it and one that waits, as the bare loops have, and where Send itself
+// waits, for a disk or an answer, by one for each command under way.
 type Throughput struct {
 	Contender
 	VMs       int     `json:"vms"`

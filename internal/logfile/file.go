@@ -22,7 +22,7 @@ type File struct {
 }
 
 // Create writes a file that holds the header and records, such that a crash leaves either the old file of
-// that path or the new one.
+// that path or the new one. If it fails the old one is as it was.
 func Create(path, header string, records []byte) (*File, error) {
 	temp := path + ".new"
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -39,15 +39,18 @@ func Create(path, header string, records []byte) (*File, error) {
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &File{file: f, size: size, end: size}, nil
+	created := &File{file: f, size: size, end: size}
+	if err := syncDir(filepath.Dir(path)); err != nil { // the old file is gone for this process, and perhaps not for the next
+		created.err = unknown(err)
+	}
+	return created, nil
 }
+
+func unknown(err error) error { return fmt.Errorf("what is on disk is not known: %w", err) }
 
 // syncDir makes a rename durable.
 func syncDir(dir string) error {
@@ -76,7 +79,7 @@ func (f *File) Write(records []byte) error {
 		return err
 	}
 	if err := datasync(f.file); err != nil {
-		f.err = fmt.Errorf("what is on disk is not known: %w", err)
+		f.err = unknown(err)
 		return f.err
 	}
 	f.size += int64(len(records))
