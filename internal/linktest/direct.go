@@ -18,10 +18,11 @@ type direct struct {
 	reading sync.WaitGroup // of one
 	posts   sync.WaitGroup
 
-	mu   sync.Mutex
-	turn int // counts the calls of take
-	lent int // the turn that comes back to read
-	err  error
+	mu     sync.Mutex
+	closed bool
+	turn   int // counts the calls of take
+	lent   int // the turn that comes back to read
+	err    error
 }
 
 func (d *direct) Deliver(take func([]transport.Delivery)) {
@@ -96,10 +97,21 @@ func (d *direct) Receive(ctx context.Context) ([]transport.Delivery, error) {
 }
 
 func (d *direct) Post(acks []ack.Ack, done func(error)) {
-	d.posts.Go(func() { done(d.Ack(context.Background(), acks...)) })
+	d.mu.Lock()
+	closed := d.closed
+	if !closed {
+		d.posts.Go(func() { done(d.Ack(context.Background(), acks...)) })
+	}
+	d.mu.Unlock()
+	if closed {
+		done(transport.ErrClosed)
+	}
 }
 
 func (d *direct) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
 	err := d.Link.Close()
 	d.reading.Wait()
 	d.posts.Wait()
