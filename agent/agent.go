@@ -36,6 +36,8 @@ type Agent struct {
 
 	quiet  bool // a page is worked off: what begins is not told, for it may end at once
 	unsaid int  // tasks of which that is so
+	turn   int  // counts the pages that what reads has taken
+	lent   int  // the turn in which another may read on; 0: none
 
 	busy     bool            // one of the lane runs
 	handling context.Context // of all handlers; ends when the agent stops

@@ -19,6 +19,8 @@ func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link 
 	link.Deliver(func(page []transport.Delivery) {
 		a.hush()
 		a.take(page)
+		turn := a.lend()
+		defer a.giveBack(turn)
 		tooLong.Reset(patience)
 		defer tooLong.Stop()
 		defer a.sendHeld(ctx, stop, link) // also where a handler ends the goroutine
@@ -26,6 +28,25 @@ func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link 
 			a.doLane()
 		}
 	})
+}
+
+// lend lets another goroutine read on from now, and not before: the commands of the next page come after all
+// of this one.
+func (a *Agent) lend() (turn int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn++
+	a.lent = a.turn
+	return a.turn
+}
+
+// giveBack is the end of a turn: whoever had it reads on, unless another does.
+func (a *Agent) giveBack(turn int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lent == turn {
+		a.lent = 0
+	}
 }
 
 // sendHeld ends the quiet time of a page.
@@ -53,7 +74,10 @@ func (a *Agent) goOn(link transport.Link) {
 	if a.out.release() {
 		a.out.wake()
 	}
-	if d, ok := link.(transport.Direct); ok {
+	a.mu.Lock()
+	defer a.mu.Unlock() // or the turn might end, and the next page be in the middle of being taken
+	if d, ok := link.(transport.Direct); ok && a.lent != 0 {
+		a.lent = 0
 		d.ReadOn()
 	}
 }

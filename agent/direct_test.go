@@ -2,7 +2,9 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/transport"
 )
 
 // A command that takes long holds up nothing but those that wait for their turn: that it began is told, the
@@ -105,4 +108,64 @@ func TestGoexit(t *testing.T) {
 		require.Less(w, time.Since(began), time.Second)
 		require.NoError(w, stop())
 	})
+}
+
+// twoPages is a link that has a second page taken as soon as it is to read on, or has the first behind it.
+type twoPages struct {
+	transport.Link
+	first, second []transport.Delivery
+	take          func([]transport.Delivery)
+	once          sync.Once
+	taken         sync.WaitGroup
+}
+
+func (l *twoPages) Deliver(take func([]transport.Delivery)) {
+	l.take = take
+	l.taken.Go(func() {
+		take(l.first)
+		l.next()
+	})
+}
+
+func (l *twoPages) next() { l.once.Do(func() { l.take(l.second) }) }
+
+func (l *twoPages) ReadOn() { go l.next() }
+
+func (l *twoPages) Post(_ []ack.Ack, done func(error)) { done(nil) }
+
+func (l *twoPages) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (l *twoPages) Close() error { return nil }
+
+// A command that lets another goroutine read on does so only when the rest of its page has its place.
+func TestReadOnKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	delivery := func(id string, kind command.Type) transport.Delivery {
+		return transport.Delivery{Cursor: "c", Attempt: 1, Command: command.Command{ID: id, Type: kind, Parameters: command.Parameters("{}")}}
+	}
+	l := &twoPages{second: []transport.Delivery{delivery("last", "ordered")}}
+	const many = 2000
+	for i := range many {
+		l.first = append(l.first, delivery(fmt.Sprint("c-", i), "ordered"))
+	}
+	l.first[0] = delivery("asks", "asks")
+	a, err := agent.New(dialFunc(func(context.Context, transport.Hello) (transport.Link, error) { return l, nil }), agent.Options{VM: "vm-1"})
+	require.NoError(t, err)
+	var ran []string // by one at a time
+	done := make(chan struct{})
+	a.HandleRaw("ordered", func(_ context.Context, job *agent.Job) (any, error) {
+		if ran = append(ran, job.Command().ID); len(ran) == many {
+			close(done)
+		}
+		return nil, nil
+	}, agent.Policy{})
+	a.HandleRaw("asks", func(context.Context, *agent.Job) (any, error) { return nil, nil }, agent.Policy{Concurrent: true, Confirm: true})
+	stop := run(t, a)
+	<-done
+	require.Equal(t, "last", ran[many-1])
+	require.NoError(t, stop())
+	l.taken.Wait()
 }

@@ -84,7 +84,7 @@ type Direct interface {
 	Deliver(take func([]Delivery))
 
 	// ReadOn has another goroutine read while one is in take, which is the caller's from then on: Close
-	// does not wait for it.
+	// does not wait for it. The next call of take may come at once.
 	ReadOn()
 
 	// Post is Ack without waiting, and keeps acks: done is called once, with the answer or why the link has

@@ -178,8 +178,7 @@ func (s *Session) deliver() {
 	}
 }
 
-// read reads until the end. It is where an idle link waits: what takes long, or a deep stack, goes on in
-// others.
+// read reads until the end. What takes long goes on in others.
 func (s *Session) read() {
 	for {
 		f, err := s.recv()
