@@ -37,56 +37,40 @@ type pipe struct {
 	ack  func() error // waits for one
 }
 
-// floodPipes keeps each pipe full for a while, by one goroutine that writes, at least once, and one that
-// reads.
+// floodPipes keeps each pipe full for a while.
 func floodPipes(ctx context.Context, pipes []pipe, window int, d time.Duration) (int, error) {
-	g, ctx := errgroup.WithContext(ctx)
-	var done atomic.Int64
-	end := time.Now().Add(d)
-	for _, p := range pipes {
-		underWay := make(chan struct{}, window)
-		g.Go(func() error {
-			defer close(underWay)
-			for {
-				select {
-				case underWay <- struct{}{}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				if err := p.send(); err != nil {
-					return err
-				}
-				if !time.Now().Before(end) {
-					return nil
-				}
-			}
-		})
-		g.Go(func() error {
-			for range underWay {
-				if err := p.ack(); err != nil {
-					return err
-				}
-				done.Add(1)
-			}
-			return nil
-		})
+	ways := make([]way, len(pipes))
+	for i, p := range pipes {
+		ack := func(context.Context) error { return p.ack() }
+		ways[i] = func(context.Context) (func(context.Context) error, error) { return ack, p.send() }
 	}
-	err := g.Wait()
-	return int(done.Load()), err
+	return floodWays(ctx, ways, window, d)
 }
 
-// floodVMs keeps so many commands under way to each VM, as floodPipes does: by one goroutine that sends, and one
-// that waits for each in turn.
+// floodVMs keeps so many commands under way to each VM for a while.
 func floodVMs(ctx context.Context, s send, vms []string, window int, d time.Duration) (int, error) {
+	ways := make([]way, len(vms))
+	for i, vm := range vms {
+		ways[i] = func(ctx context.Context) (func(context.Context) error, error) { return s(ctx, vm) }
+	}
+	return floodWays(ctx, ways, window, d)
+}
+
+// way sends one command to a VM, and returns how to wait for its end.
+type way func(ctx context.Context) (wait func(ctx context.Context) error, err error)
+
+// floodWays has one goroutine for each way that sends, at least once, and one that waits for each command in
+// turn.
+func floodWays(ctx context.Context, ways []way, window int, d time.Duration) (int, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var done atomic.Int64
 	end := time.Now().Add(d)
-	for _, vm := range vms {
+	for _, begin := range ways {
 		underWay := make(chan func(context.Context) error, window)
 		g.Go(func() error {
 			defer close(underWay)
 			for {
-				wait, err := s(ctx, vm)
+				wait, err := begin(ctx)
 				if err != nil {
 					return err
 				}
