@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +18,7 @@ import (
 // BenchmarkCommand is what a command costs the agent from its delivery to its final ack, without a network,
 // where so many come at once.
 func BenchmarkCommand(b *testing.B) {
-	l := &endless{left: b.N, page: 64, done: make(chan struct{})}
+	l := &endless{left: b.N, page: 64, settled: make(chan struct{}, 1), done: make(chan struct{})}
 	a, err := agent.New(l, agent.Options{VM: "vm-1"})
 	require.NoError(b, err)
 	agent.Handle(a, func(context.Context, *agent.Job, command.UpdateConfig) (any, error) { return nil, nil }, agent.Policy{})
@@ -37,7 +36,8 @@ func BenchmarkCommand(b *testing.B) {
 // endless is a controller that delivers page after page, each when the one before has been worked off.
 type endless struct {
 	left, page int
-	open       atomic.Int64 // not acknowledged
+	open       atomic.Int64  // not acknowledged
+	settled    chan struct{} // none is open; holds one
 	done       chan struct{}
 }
 
@@ -48,9 +48,7 @@ func (l *endless) Deliver(take func([]transport.Delivery)) {
 		defer close(l.done)
 		for l.left > 0 {
 			take(l.next())
-			for l.open.Load() > 0 { // the page took longer than usual
-				time.Sleep(time.Millisecond)
-			}
+			<-l.settled
 		}
 	}()
 }
@@ -70,8 +68,8 @@ func (l *endless) next() []transport.Delivery {
 
 func (l *endless) Post(acks []ack.Ack, done func(error)) {
 	for _, a := range acks {
-		if a.Stage.Final() {
-			l.open.Add(-1)
+		if a.Stage.Final() && l.open.Add(-1) == 0 {
+			l.settled <- struct{}{}
 		}
 	}
 	done(nil)
