@@ -134,7 +134,8 @@ func (a *Agent) answered(batch []*letter, err error) error {
 
 // retryable says whether an ack that was refused is to be said again later, over another link.
 func retryable(err error) bool {
-	return err != nil && (errors.Is(err, transport.ErrInternal) || errors.Is(err, transport.ErrUnavailable) || transport.Terminal(err))
+	return err != nil && (errors.Is(err, transport.ErrInternal) || errors.Is(err, transport.ErrUnavailable) ||
+		errors.Is(err, transport.ErrRateLimited) || transport.Terminal(err))
 }
 
 // refused ends a command of which the controller wants to hear no more before it has begun.

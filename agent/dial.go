@@ -36,7 +36,7 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 		if time.Since(began) >= goodAfter {
 			bound.Reset()
 		}
-		wait := a.wait(err, bound)
+		wait := a.wait(linked, err, bound)
 		what := "cannot link"
 		if linked {
 			what = "link lost"
@@ -54,8 +54,8 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 
 // wait is a random part of a bound that grows, and at least what the controller asks for, spread a
 // little so that agents told the same do not come back together.
-func (a *Agent) wait(err error, bound *backoff.ExponentialBackOff) time.Duration {
-	if errors.Is(err, transport.ErrMoved) {
+func (a *Agent) wait(linked bool, err error, bound *backoff.ExponentialBackOff) time.Duration {
+	if errors.Is(err, transport.ErrMoved) || linked && errors.Is(err, transport.ErrCredentialsExpired) {
 		return transport.RetryAfter(err)
 	}
 	wait := rand.N(max(bound.NextBackOff(), 1))

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 )
 
@@ -16,7 +17,8 @@ type Config struct {
 	Prefix string
 	// TLS is for https, and for a broker that speaks TLS; nil is Go's default.
 	TLS *tls.Config
-	// Token is asked for a bearer token before each dial and each request. Nil sends none.
+	// Token is asked for a bearer token before each dial and each request. Over a broker the token is in the
+	// hello. Nil sends none.
 	Token TokenSource
 	// Log gets what a Fallback decides. Nil is none.
 	Log *slog.Logger
@@ -25,3 +27,15 @@ type Config struct {
 // TokenSource returns a bearer token that is good now. It is safe for concurrent use, and keeps a
 // token as long as it is good: it may be called for every request.
 type TokenSource func(ctx context.Context) (string, error)
+
+// Get asks s for a token; none where s is nil.
+func (s TokenSource) Get(ctx context.Context) (string, error) {
+	if s == nil {
+		return "", nil
+	}
+	token, err := s(ctx)
+	if err != nil {
+		return "", fmt.Errorf("no token: %w", err)
+	}
+	return token, nil
+}

@@ -22,6 +22,8 @@ const (
 	CodeForbidden    Code = "forbidden"    // good credentials, for something else
 	CodeProtocol     Code = "protocol"     // the peer broke the protocol, or speaks another version
 
+	CodeCredentialsExpired Code = "credentials_expired" // they were good: dial again with fresh ones
+
 	CodeCommandCanceled   Code = "command_canceled"   // may not start: cancelled
 	CodeCommandExpired    Code = "command_expired"    // may not start: its time has passed
 	CodeCommandSuperseded Code = "command_superseded" // may not start: a later one took its place
@@ -30,6 +32,7 @@ const (
 	CodeInvalid           Code = "invalid"            // malformed
 	CodeTooLarge          Code = "too_large"          // over a limit of size
 	CodeQueueFull         Code = "queue_full"         // over a limit of number
+	CodeRateLimited       Code = "rate_limited"       // over a limit of rate, also of dials: try again, see RetryAfter
 	CodeKeyReused         Code = "key_reused"         // an idempotency key with another content
 	CodeInternal          Code = "internal"           // the peer failed: try again
 )
@@ -45,6 +48,8 @@ var (
 	ErrForbidden    = &Error{Code: CodeForbidden}
 	ErrProtocol     = &Error{Code: CodeProtocol}
 
+	ErrCredentialsExpired = &Error{Code: CodeCredentialsExpired}
+
 	ErrCommandCanceled   = &Error{Code: CodeCommandCanceled}
 	ErrCommandExpired    = &Error{Code: CodeCommandExpired}
 	ErrCommandSuperseded = &Error{Code: CodeCommandSuperseded}
@@ -53,6 +58,7 @@ var (
 	ErrInvalid           = &Error{Code: CodeInvalid}
 	ErrTooLarge          = &Error{Code: CodeTooLarge}
 	ErrQueueFull         = &Error{Code: CodeQueueFull}
+	ErrRateLimited       = &Error{Code: CodeRateLimited}
 	ErrKeyReused         = &Error{Code: CodeKeyReused}
 	ErrInternal          = &Error{Code: CodeInternal}
 )
@@ -112,7 +118,7 @@ func Refused(err error) bool {
 	}
 	switch e.Code {
 	case CodeCommandCanceled, CodeCommandExpired, CodeCommandSuperseded, CodeCommandDead,
-		CodeUnknownCommand, CodeInvalid, CodeTooLarge, CodeQueueFull, CodeKeyReused, CodeInternal:
+		CodeUnknownCommand, CodeInvalid, CodeTooLarge, CodeQueueFull, CodeRateLimited, CodeKeyReused, CodeInternal:
 		return true
 	}
 	return false

@@ -151,7 +151,7 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
 		w := &wire{}
 		p := &failing{Pipe: w.pipe()}
-		s.Serve(p, "vm-1", nil)
+		s.Serve(p, "vm-1", transport.Credentials{})
 		s.Go(func() {
 			broker.Keep(s, 0, nil, func(ctx context.Context, _ int) error {
 				<-ctx.Done()
@@ -181,12 +181,12 @@ func TestDial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		_, err := broker.Dial(t.Context(), "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"})
+		_, err := broker.Dial(t.Context(), "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil)
 		require.EqualError(t, err, "mq: no controller answered within 15s")
 		require.Equal(t, broker.AnswerTime, time.Since(began))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"})
+		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }

@@ -13,11 +13,17 @@ import (
 // just died is answered by nobody, and the next one by another.
 const AnswerTime = 15 * time.Second
 
-// Dial is framed.Dial, given up where no controller answers. Name is that of the adapter.
-func Dial(ctx context.Context, name string, p framed.Pipe, hello transport.Hello) (transport.Link, error) {
+// Dial is framed.Dial, given up where no controller answers. Name is that of the adapter; a token of the
+// source goes with the hello.
+func Dial(ctx context.Context, name string, p framed.Pipe, hello transport.Hello, tokens transport.TokenSource) (transport.Link, error) {
 	waiting, cancel := context.WithTimeout(ctx, AnswerTime)
 	defer cancel()
-	l, err := framed.Dial(waiting, p, hello)
+	token, err := tokens.Get(waiting)
+	if err != nil {
+		p.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	l, err := framed.Dial(waiting, p, hello, framed.DialOptions{Token: token})
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, fmt.Errorf("%s: no controller answered within %s", name, AnswerTime)
 	}

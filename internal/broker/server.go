@@ -20,9 +20,10 @@ const goodbyesAtOnce = 8
 
 // ServerOptions are optional, but for Name.
 type ServerOptions struct {
-	Name      string // of the adapter
-	Keepalive time.Duration
-	Log       *slog.Logger
+	Name          string // of the adapter
+	Authenticator transport.Authenticator
+	Keepalive     time.Duration
+	Log           *slog.Logger
 }
 
 // FailingPipe is a pipe that its broker can end.
@@ -70,9 +71,9 @@ func (s *Server) Go(f func()) {
 	}
 }
 
-// Serve carries the link of a VM over p, in a goroutine of its own. authenticate lets the VM pass, or says
-// why not; nil lets everybody pass.
-func (s *Server) Serve(p FailingPipe, vm string, authenticate func() error) {
+// Serve carries the link of a VM over p, in a goroutine of its own. The credentials are what the broker says
+// of who sent the hello, whose token is added to them.
+func (s *Server) Serve(p FailingPipe, vm string, c transport.Credentials) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -80,10 +81,10 @@ func (s *Server) Serve(p FailingPipe, vm string, authenticate func() error) {
 		return
 	}
 	s.pipes[p] = struct{}{}
-	s.running.Go(func() { s.serve(p, vm, authenticate) })
+	s.running.Go(func() { s.serve(p, vm, c) })
 }
 
-func (s *Server) serve(p FailingPipe, vm string, authenticate func() error) {
+func (s *Server) serve(p FailingPipe, vm string, c transport.Credentials) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -91,25 +92,21 @@ func (s *Server) serve(p FailingPipe, vm string, authenticate func() error) {
 	}()
 	err := framed.Serve(s.ctx, p, s.t, framed.ServeOptions{
 		Name: s.o.Name, VM: vm, Keepalive: s.o.Keepalive,
-		Authenticate: func(string) error { return public(authenticate) },
+		Authenticate: func(ctx context.Context, vm, token string) (transport.Grant, error) {
+			c.Token = token
+			g, told, cause := transport.Authenticate(ctx, s.o.Authenticator, vm, c)
+			if told != nil {
+				s.Log.Warn("refused", "vm_id", vm, "user", c.User, "code", told.Code, "error", cause)
+				return g, told
+			}
+			return g, nil
+		},
 	})
 	if said := (*transport.Error)(nil); errors.As(err, &said) {
 		s.Log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
 	} else {
 		s.Log.Debug("link ended", "vm_id", vm, "error", err)
 	}
-}
-
-// public is what may be told of why somebody did not pass.
-func public(authenticate func() error) error {
-	if authenticate == nil {
-		return nil
-	}
-	err := authenticate()
-	if err == nil || errors.As(err, new(*transport.Error)) {
-		return err
-	}
-	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
 }
 
 // FailAll ends all links, as the connection that carried them was lost, and returns a function to be

@@ -2,41 +2,46 @@ package httplink
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/miglink/miglink/transport"
 )
 
-// Authenticate lets a request pass for a VM, or says why not: an error of package transport is told
-// as it is, any other as unauthorized and without its text. Nil lets everybody pass.
-type Authenticate func(r *http.Request, vm string) error
+// Door lets requests pass that show credentials for the VM they are about.
+type Door struct {
+	Authenticator transport.Authenticator // nil: everybody passes
+	Log           *slog.Logger
+}
 
-// Check calls a, if there is one.
-func (a Authenticate) Check(r *http.Request, vm string) error {
-	if a == nil {
-		return nil
+// Enter returns what a request's credentials are good for, or why not.
+func (d Door) Enter(r *http.Request, vm string) (transport.Grant, error) {
+	g, told, cause := transport.Authenticate(r.Context(), d.Authenticator, vm, Credentials(r))
+	if told != nil {
+		d.Log.Warn("refused", "vm_id", vm, "remote", r.RemoteAddr, "code", told.Code, "error", cause)
+		return g, told
 	}
-	err := a(r, vm)
-	if err == nil {
-		return nil
+	return g, nil
+}
+
+// Credentials are those of a request. A certificate is one only where the server has verified it.
+func Credentials(r *http.Request) transport.Credentials {
+	c := transport.Credentials{Remote: r.RemoteAddr}
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		c.Token = strings.TrimSpace(token)
 	}
-	if e := (*transport.Error)(nil); errors.As(err, &e) {
-		return e
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		c.Certificate = r.TLS.VerifiedChains[0][0]
 	}
-	return transport.Errorf(transport.CodeUnauthorized, "these credentials do not open this VM's link")
+	return c
 }
 
 // Authorize adds a bearer token to a request's header.
 func Authorize(ctx context.Context, h http.Header, token transport.TokenSource) error {
-	if token == nil {
-		return nil
+	t, err := token.Get(ctx)
+	if err == nil && t != "" {
+		h.Set("Authorization", "Bearer "+t)
 	}
-	t, err := token(ctx)
-	if err != nil {
-		return fmt.Errorf("no token: %w", err)
-	}
-	h.Set("Authorization", "Bearer "+t)
-	return nil
+	return err
 }

@@ -1,10 +1,14 @@
 package httplink_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -151,17 +155,60 @@ func TestForeignAnswers(t *testing.T) {
 // What goes wrong in a check of credentials is not told, unless it was meant to be.
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
+	var logs bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&logs, nil))
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	require.NoError(t, httplink.Authenticate(nil).Check(r, "vm-1"))
-	var says error
-	a := httplink.Authenticate(func(*http.Request, string) error { return says })
-	require.NoError(t, a.Check(r, "vm-1"))
-	says = errors.New("the key server db-7 is down")
-	require.ErrorIs(t, a.Check(r, "vm-1"), transport.ErrUnauthorized)
-	require.NotContains(t, a.Check(r, "vm-1").Error(), "db-7")
-	says = fmt.Errorf("x: %w", transport.ErrRevoked)
-	require.Equal(t, transport.ErrRevoked, a.Check(r, "vm-1"))
+	_, err := httplink.Door{Log: log}.Enter(r, "vm-1")
+	require.NoError(t, err, "without an authenticator everybody passes")
 
+	var says error
+	var saw transport.Credentials
+	expires := time.Now().Add(time.Hour)
+	door := httplink.Door{Log: log, Authenticator: transport.AuthenticatorFunc(func(_ context.Context, _ string, c transport.Credentials) (transport.Grant, error) {
+		saw = c
+		return transport.Grant{Expires: expires}, says
+	})}
+	r.Header.Set("Authorization", "bearer  s3cret ")
+	g, err := door.Enter(r, "vm-1")
+	require.NoError(t, err)
+	require.Equal(t, expires, g.Expires)
+	require.Equal(t, transport.Credentials{Token: "s3cret", Remote: r.RemoteAddr}, saw)
+	r.Header.Set("Authorization", "Basic s3cret")
+	_, err = door.Enter(r, "vm-1")
+	require.NoError(t, err)
+	require.Empty(t, saw.Token)
+
+	says = errors.New("the key server db-7 is down")
+	_, err = door.Enter(r, "vm-1")
+	require.ErrorIs(t, err, transport.ErrUnauthorized)
+	require.NotContains(t, err.Error(), "db-7")
+	require.Contains(t, logs.String(), "db-7")
+	says = fmt.Errorf("x: %w", transport.ErrRevoked)
+	_, err = door.Enter(r, "vm-1")
+	require.Equal(t, transport.ErrRevoked, err)
+
+	says, expires = nil, time.Now()
+	_, err = door.Enter(r, "vm-1")
+	require.ErrorIs(t, err, transport.ErrCredentialsExpired)
+	r.Header.Set("Authorization", "Bearer "+strings.Repeat("x", transport.MaxToken+1))
+	_, err = door.Enter(r, "vm-1")
+	require.ErrorIs(t, err, transport.ErrTooLarge)
+	require.NotContains(t, logs.String(), "s3cret")
+}
+
+// A certificate that the server has not verified is none.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	c := &x509.Certificate{}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}}
+	require.Nil(t, httplink.Credentials(r).Certificate)
+	r.TLS.VerifiedChains = [][]*x509.Certificate{{c}}
+	require.Same(t, c, httplink.Credentials(r).Certificate)
+}
+
+func TestAuthorize(t *testing.T) {
+	t.Parallel()
 	h := http.Header{}
 	require.NoError(t, httplink.Authorize(t.Context(), h, nil))
 	require.Empty(t, h)

@@ -39,13 +39,16 @@ const MediaType = "application/problem+json"
 const maxProblem = 1 << 20
 
 var statuses = map[transport.Code]int{
-	transport.CodeUnavailable:       http.StatusServiceUnavailable,
-	transport.CodeMoved:             http.StatusServiceUnavailable,
-	transport.CodeReplaced:          http.StatusConflict,
-	transport.CodeSuperseded:        http.StatusConflict,
-	transport.CodeUnauthorized:      http.StatusUnauthorized,
-	transport.CodeRevoked:           http.StatusForbidden,
-	transport.CodeForbidden:         http.StatusForbidden,
+	transport.CodeUnavailable:  http.StatusServiceUnavailable,
+	transport.CodeMoved:        http.StatusServiceUnavailable,
+	transport.CodeReplaced:     http.StatusConflict,
+	transport.CodeSuperseded:   http.StatusConflict,
+	transport.CodeUnauthorized: http.StatusUnauthorized,
+	transport.CodeRevoked:      http.StatusForbidden,
+	transport.CodeForbidden:    http.StatusForbidden,
+
+	transport.CodeCredentialsExpired: http.StatusUnauthorized,
+
 	transport.CodeProtocol:          http.StatusBadRequest,
 	transport.CodeCommandCanceled:   http.StatusConflict,
 	transport.CodeCommandExpired:    http.StatusConflict,
@@ -55,6 +58,7 @@ var statuses = map[transport.Code]int{
 	transport.CodeInvalid:           http.StatusBadRequest,
 	transport.CodeTooLarge:          http.StatusRequestEntityTooLarge,
 	transport.CodeQueueFull:         http.StatusTooManyRequests,
+	transport.CodeRateLimited:       http.StatusTooManyRequests,
 	transport.CodeKeyReused:         http.StatusConflict,
 	transport.CodeInternal:          http.StatusInternalServerError,
 }

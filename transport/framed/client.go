@@ -17,10 +17,16 @@ import (
 // not count in it.
 const minAhead = 1024
 
+// DialOptions are optional.
+type DialOptions struct {
+	// Token goes with the hello, for a pipe that has no other place for it.
+	Token string
+}
+
 // Dial says hello over p and returns the link, which closes p at its end. If it fails, p is closed.
-func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, error) {
+func Dial(ctx context.Context, p Pipe, hello transport.Hello, o DialOptions) (transport.Link, error) {
 	l := &link{end: newEnd(p), arrived: make(chan struct{}, 1), ahead: max(4*hello.Window, minAhead)}
-	welcome, err := l.greet(ctx, hello)
+	welcome, err := l.greet(ctx, &Hello{Version: Version, Token: o.Token, Hello: hello})
 	if err != nil {
 		l.mu.Lock()
 		l.finish(err)
@@ -39,12 +45,12 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello) (transport.Link, e
 // begin has the link read, from the first call on: who wants to be called has said so by then.
 func (l *link) begin() { l.beginning.Do(func() { go l.read() }) }
 
-func (l *link) greet(ctx context.Context, hello transport.Hello) (*Welcome, error) {
+func (l *link) greet(ctx context.Context, hello *Hello) (*Welcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // and no hello is said, which might end the VM's other link
 	}
 	unwatch := context.AfterFunc(ctx, func() { l.pipe.Close() })
-	err := l.send(&Frame{Hello: &Hello{Version: Version, Hello: hello}})
+	err := l.send(&Frame{Hello: hello})
 	var f *Frame
 	if err == nil {
 		f, err = l.recv()

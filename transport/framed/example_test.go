@@ -55,7 +55,7 @@ func Example() {
 	go func() {
 		served <- framed.Serve(ctx, newLines(server), c, framed.ServeOptions{VM: "vm-1", Name: "lines"})
 	}()
-	link, err := framed.Dial(ctx, newLines(client), transport.Hello{VM: "vm-1"})
+	link, err := framed.Dial(ctx, newLines(client), transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

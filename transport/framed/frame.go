@@ -35,7 +35,8 @@ type Frame struct {
 
 // Hello opens a link.
 type Hello struct {
-	Version int `json:"version"` // the highest that the agent speaks
+	Version int    `json:"version"`         // the highest that the agent speaks
+	Token   string `json:"token,omitempty"` // where the pipe has no other place for it
 	transport.Hello
 }
 

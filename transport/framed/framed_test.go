@@ -60,7 +60,7 @@ func inWorldWith(t *testing.T, o framed.ServeOptions, prepare func(agent, server
 
 func (w *world) dial() transport.Link {
 	w.t.Helper()
-	l, err := framed.Dial(w.t.Context(), w.agent, transport.Hello{VM: "vm-1", Instance: "i-1"})
+	l, err := framed.Dial(w.t.Context(), w.agent, transport.Hello{VM: "vm-1", Instance: "i-1"}, framed.DialOptions{})
 	require.NoError(w.t, err)
 	return l
 }
@@ -222,7 +222,7 @@ func TestBadWelcome(t *testing.T) {
 			t.Parallel()
 			agent, server := newMemoryPipe(4)
 			require.NoError(t, server.write([]byte(test.frame)))
-			_, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"})
+			_, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			require.ErrorContains(t, err, test.says)
 			require.Error(t, server.write(nil), "the pipe is closed")
 		})
@@ -233,7 +233,7 @@ func TestBadWelcome(t *testing.T) {
 			agent, _ := newMemoryPipe(4)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			_, err := framed.Dial(ctx, agent, transport.Hello{VM: "vm-1"})
+			_, err := framed.Dial(ctx, agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 	})
@@ -382,7 +382,7 @@ func TestSilentPeer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			agent, server := newMemoryPipe(4)
 			require.NoError(t, server.write([]byte(`{"n":1,"welcome":{"version":1,"keepalive":5}}`)))
-			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"})
+			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			require.NoError(t, err)
 			began := time.Now()
 			_, err = l.Receive(t.Context())
@@ -536,7 +536,7 @@ func TestFramesFromControllers(t *testing.T) {
 			t.Parallel()
 			agent, server := newMemoryPipe(4)
 			require.NoError(t, server.write([]byte(`{"n":1,"welcome":{"version":1,"keepalive":15}}`)))
-			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"})
+			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			require.NoError(t, err)
 			require.NoError(t, server.write([]byte(test.frame)))
 			for err == nil {
@@ -554,7 +554,7 @@ func TestAnswerToAnEventThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		agent, server := newMemoryPipe(1)
 		require.NoError(t, server.write([]byte(`{"n":1,"welcome":{"version":1,"keepalive":15}}`)))
-		l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}) // hello fills the pipe
+		l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{}) // hello fills the pipe
 		require.NoError(t, err)
 		for range 2 {
 			go func() { _ = l.Report(t.Context()) }()
@@ -621,7 +621,7 @@ func TestDialGivenUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := framed.Dial(ctx, agent, transport.Hello{VM: "vm-1"})
+	_, err := framed.Dial(ctx, agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, agent.write(nil), errEnded)
 }

@@ -96,7 +96,7 @@ func FuzzDial(f *testing.F) {
 					}
 				}
 			}()
-			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"})
+			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			if err != nil {
 				require.Error(t, server.write(nil), "the pipe is closed")
 				return

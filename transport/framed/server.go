@@ -21,8 +21,9 @@ type ServeOptions struct {
 	// it to the hello, and to Authenticate.
 	VM string
 
-	// Authenticate lets the VM of a hello pass, or says why not. Default: everybody passes.
-	Authenticate func(vm string) error
+	// Authenticate lets the VM of a hello pass, by the hello's token or by what else is known of the peer, or
+	// says why not: as an error that may be told. The link ends with the grant. Default: everybody passes.
+	Authenticate func(ctx context.Context, vm, token string) (transport.Grant, error)
 
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Both ends keep to it. Default: 15 s.
@@ -73,6 +74,7 @@ type Session struct {
 	link    transport.Link
 	running sync.WaitGroup
 	prompt  bool
+	expiry  *time.Timer // of the credentials; nil: never
 
 	recorder, taker, sender hand
 
@@ -117,8 +119,9 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 	if err := transport.ValidateVM(hello.VM); err != nil {
 		return err
 	}
+	var grant transport.Grant
 	if o.Authenticate != nil {
-		if err := o.Authenticate(hello.VM); err != nil {
+		if grant, err = o.Authenticate(ctx, hello.VM, f.Hello.Token); err != nil {
 			return err
 		}
 	}
@@ -135,6 +138,9 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 		return err
 	}
 	s.watch(o.Keepalive, o.Keepalive*5/4) // the agent asks first: one ping and one pong do for both
+	if !grant.Expires.IsZero() {
+		s.expiry = time.AfterFunc(time.Until(grant.Expires), func() { s.stop(grant.Over()) })
+	}
 	return nil
 }
 
@@ -159,6 +165,9 @@ func (s *Session) finishUp() error {
 	<-s.done
 	s.unwatch()
 	s.cancel()
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
 	s.link.Close()
 	s.running.Wait()
 	s.rest()

@@ -21,11 +21,14 @@ type Options struct {
 	Prefix string
 	// Google are the library's own options, for credentials and endpoints.
 	Google []option.ClientOption
+	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
+	Token transport.TokenSource
 }
 
 // Transport dials links over Pub/Sub. It is safe for concurrent use.
 type Transport struct {
 	settings settings
+	token    transport.TokenSource
 }
 
 // New returns a Transport to the controllers that listen on a project, as gcppubsub://PROJECT, or
@@ -35,7 +38,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{s}, nil
+	return &Transport{s, o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the project is the Broker of the Config.
@@ -43,7 +46,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "gcppubsub://PROJECT", "gcppubsub"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix})
+	return New(c.Broker, Options{Prefix: c.Prefix, Token: c.Token})
 }
 
 // The subscription of a link exists when a controller has taken the hello.
@@ -85,7 +88,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		defer close(pulled)
 		l.pipe.Fail(bare(l.pull(pulling)))
 	}()
-	return broker.Dial(ctx, "gcppubsub", l.pipe, hello)
+	return broker.Dial(ctx, "gcppubsub", l.pipe, hello, t.token)
 }
 
 // outgoing is a link of an agent.

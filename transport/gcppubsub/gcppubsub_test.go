@@ -187,7 +187,9 @@ func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := fake(t)
 	says := errors.New("the key server db-7 is down")
-	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{Authenticate: func(string) error { return says }})
+	listen(t, s, brokertest.Controller(t), gcppubsub.ListenOptions{Authenticator: transport.AuthenticatorFunc(func(context.Context, string, transport.Credentials) (transport.Grant, error) {
+		return transport.Grant{}, says
+	})})
 	_, err := brokertest.Dial(t, open(t, s.Addr))
 	require.ErrorIs(t, err, transport.ErrUnauthorized)
 	require.NotContains(t, err.Error(), "db-7")

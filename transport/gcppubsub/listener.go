@@ -30,10 +30,9 @@ type ListenOptions struct {
 	Prefix string
 	// Google are the library's own options, for credentials and endpoints.
 	Google []option.ClientOption
-	// Authenticate lets the hello of a VM pass, or says why not: an error of package transport is told
-	// as it is, any other as unauthorized. Pub/Sub does not tell who published a message. Default:
-	// whoever may publish hellos passes.
-	Authenticate func(vm string) error
+	// Authenticator lets the hello of a VM pass, or says why not. Pub/Sub does not tell who published a
+	// message: nothing but the hello's token does. Default: whoever may publish hellos passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 1 min, since each message costs.
 	Keepalive time.Duration
@@ -45,9 +44,8 @@ type ListenOptions struct {
 type Listener struct {
 	settings
 	*client
-	id           string
-	links        *broker.Server
-	authenticate func(vm string) error
+	id    string
+	links *broker.Server
 
 	mu       sync.Mutex
 	sessions map[string]*incoming // whose topics exist, or are being made
@@ -78,9 +76,8 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	}
 	l := &Listener{
 		settings: s, client: c, id: uuid.NewString(),
-		links:        broker.NewServer(t, broker.ServerOptions{Name: "gcppubsub", Keepalive: o.Keepalive, Log: o.Log}),
-		authenticate: o.Authenticate,
-		sessions:     map[string]*incoming{},
+		links:    broker.NewServer(t, broker.ServerOptions{Name: "gcppubsub", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
+		sessions: map[string]*incoming{},
 	}
 	l.fewer = sync.NewCond(&l.mu)
 	if _, err := l.prepare(ctx); err != nil {
@@ -191,11 +188,7 @@ func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.Pubsub
 	i.inbox = inbox{pipe: pipe, n: 1}
 	l.mu.Unlock()
 	pipe.Deliver(hello.Data)
-	var authenticate func() error
-	if l.authenticate != nil {
-		authenticate = func() error { return l.authenticate(vm) }
-	}
-	l.links.Serve(pipe, vm, authenticate)
+	l.links.Serve(pipe, vm, transport.Credentials{})
 }
 
 // forget deletes what a link had, when the agent has read the last of it.

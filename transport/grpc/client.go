@@ -65,7 +65,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	for k, v := range header {
 		p.stream.RequestHeader()[k] = v
 	}
-	return framed.Dial(ctx, p, hello)
+	return framed.Dial(ctx, p, hello, framed.DialOptions{})
 }
 
 // clientPipe is one stream, and the connection under it: one that is dead without a sign must not be

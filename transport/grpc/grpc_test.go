@@ -132,12 +132,12 @@ func TestAnotherImplementationsClient(t *testing.T) {
 // What ends a link is a frame for those who know the protocol, and a status for those who know gRPC.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, grpc.HandlerOptions{Authenticate: func(r *http.Request, vm string) error {
-		if r.Header.Get("Authorization") != "Bearer of "+vm {
-			return errors.New("the key server db-7 is down")
+	w := newWorld(t, grpc.HandlerOptions{Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+		if c.Token != "of "+vm {
+			return transport.Grant{}, errors.New("the key server db-7 is down")
 		}
-		return nil
-	}})
+		return transport.Grant{}, nil
+	})})
 	conn, err := googlegrpc.NewClient(w.addr, googlegrpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()

@@ -24,9 +24,8 @@ const writeTimeout = 15 * time.Second
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -40,7 +39,8 @@ func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handl
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &service{t: t, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
+	s := &service{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
+	s.door = httplink.Door{Authenticator: o.Authenticator, Log: s.log}
 	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{request: r, deadline: http.NewResponseController(w)}
@@ -66,7 +66,7 @@ type callKey struct{}
 
 type service struct {
 	t         transport.Transport
-	auth      httplink.Authenticate
+	door      httplink.Door
 	keepalive time.Duration
 	log       *slog.Logger
 }
@@ -77,9 +77,9 @@ func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.Agen
 	var vm string
 	err := framed.Serve(ctx, &serverPipe{stream: stream, deadline: c.deadline}, s.t, framed.ServeOptions{
 		Name: "grpc", Keepalive: s.keepalive,
-		Authenticate: func(name string) error {
+		Authenticate: func(_ context.Context, name, _ string) (transport.Grant, error) {
 			vm = name
-			return s.auth.Check(c.request, name)
+			return s.door.Enter(c.request, name)
 		},
 	})
 	var said *transport.Error

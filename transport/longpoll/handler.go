@@ -20,9 +20,8 @@ const (
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -33,13 +32,14 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{t: t, auth: o.Authenticate, log: o.Log.With("component", "longpoll")}
+	h := &handler{t: t, log: o.Log.With("component", "longpoll")}
+	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
 	return http.HandlerFunc(h.serve)
 }
 
 type handler struct {
 	t    transport.Transport
-	auth httplink.Authenticate
+	door httplink.Door
 	log  *slog.Logger
 }
 
@@ -100,7 +100,8 @@ func (h *handler) poll(r *http.Request) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	if err := h.auth.Check(r, hello.VM); err != nil {
+	grant, err := h.door.Enter(r, hello.VM)
+	if err != nil {
 		return page{}, err
 	}
 	wait := atOnce
@@ -115,10 +116,16 @@ func (h *handler) poll(r *http.Request) (page, error) {
 		return page{}, err
 	}
 	defer link.Close()
-	ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+	good, cancel := grant.Context(r.Context())
+	defer cancel()
+	ctx, cancel := context.WithTimeout(good, min(wait, maxWait))
 	defer cancel()
 	commands, err := link.Receive(ctx)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case err == nil:
+	case good.Err() != nil:
+		return page{}, context.Cause(good)
+	case !errors.Is(err, context.DeadlineExceeded):
 		return page{}, err
 	}
 	p := page{VM: hello.VM, Commands: commands, Cursor: hello.After}

@@ -18,6 +18,8 @@ type Options struct {
 	Prefix string
 	// NATS are the library's own options, for credentials and TLS.
 	NATS []nats.Option
+	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
+	Token transport.TokenSource
 }
 
 // Transport dials links over a broker. It is safe for concurrent use.
@@ -25,6 +27,7 @@ type Transport struct {
 	url    string
 	prefix string
 	nats   []nats.Option
+	token  transport.TokenSource
 }
 
 // New returns a Transport to the controllers that listen on the broker at url, as nats://host:4222. Each
@@ -37,7 +40,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{url: url, prefix: prefix, nats: o.NATS}, nil
+	return &Transport{url: url, prefix: prefix, nats: o.NATS, token: o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the broker is that of the Config.
@@ -45,7 +48,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "nats://host:4222", "nats", "tls", "ws", "wss"); err != nil {
 		return nil, err
 	}
-	o := Options{Prefix: c.Prefix, NATS: []nats.Option{func(o *nats.Options) error {
+	o := Options{Prefix: c.Prefix, Token: c.Token, NATS: []nats.Option{func(o *nats.Options) error {
 		o.TLSConfig = c.TLS // for tls:// and where the broker wants it; nats.Secure would insist
 		return nil
 	}}}
@@ -89,5 +92,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		conn.Close()
 		cancel(nil)
 	}
-	return broker.Dial(ctx, "nats", p, hello)
+	return broker.Dial(ctx, "nats", p, hello, t.token)
 }

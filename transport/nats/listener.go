@@ -21,9 +21,8 @@ type ListenOptions struct {
 	Prefix string
 	// NATS are the library's own options, for credentials and TLS.
 	NATS []nats.Option
-	// Authenticate lets the hello of a VM pass, or says why not: an error of package transport is told
-	// as it is, any other as unauthorized. Default: whoever may publish on the broker passes.
-	Authenticate func(hello *nats.Msg, vm string) error
+	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -33,10 +32,9 @@ type ListenOptions struct {
 
 // Listener takes the dials of agents from a broker. Make one with Listen, end it with Close.
 type Listener struct {
-	links        *broker.Server
-	authenticate func(hello *nats.Msg, vm string) error
-	prefix       string
-	conn         *nats.Conn
+	links  *broker.Server
+	prefix string
+	conn   *nats.Conn
 
 	mu       sync.Mutex
 	goodbyes []func() // to be said once connected
@@ -54,8 +52,8 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		return nil, err
 	}
 	l := &Listener{
-		links:  broker.NewServer(t, broker.ServerOptions{Name: "nats", Keepalive: o.Keepalive, Log: o.Log}),
-		prefix: prefix, authenticate: o.Authenticate,
+		links:  broker.NewServer(t, broker.ServerOptions{Name: "nats", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
+		prefix: prefix,
 	}
 	l.conn, err = connect(ctx, url, append([]nats.Option{
 		nats.Name("miglink controller"),
@@ -133,11 +131,7 @@ func (l *Listener) hello(m *nats.Msg) {
 	}
 	p := newPipe(l.conn, in, m.Reply)
 	p.first = m
-	var authenticate func() error
-	if l.authenticate != nil {
-		authenticate = func() error { return l.authenticate(m, vm) }
-	}
-	l.links.Serve(p, vm, authenticate)
+	l.links.Serve(p, vm, transport.Credentials{})
 }
 
 // Close ends all links and the connection, and waits for them. End the links at the controller first,

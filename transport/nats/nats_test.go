@@ -207,12 +207,12 @@ func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := broker(t, server.Options{})
 	var says error
-	listen(t, s.ClientURL(), newController(t), nats.ListenOptions{Authenticate: func(_ *natsgo.Msg, vm string) error {
+	listen(t, s.ClientURL(), newController(t), nats.ListenOptions{Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, _ transport.Credentials) (transport.Grant, error) {
 		if vm != "vm-1" {
-			return errors.New("another VM")
+			return transport.Grant{}, errors.New("another VM")
 		}
-		return says
-	}})
+		return transport.Grant{}, says
+	})})
 	says = errors.New("the key server db-7 is down")
 	_, err := dial(t, s.ClientURL(), nats.Options{})
 	require.ErrorIs(t, err, transport.ErrUnauthorized)

@@ -19,11 +19,14 @@ type Options struct {
 	Prefix string
 	// AMQP changes the library's own configuration, for credentials and TLS.
 	AMQP func(*amqp.Config)
+	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
+	Token transport.TokenSource
 }
 
 // Transport dials links over a RabbitMQ broker. It is safe for concurrent use.
 type Transport struct {
 	settings settings
+	token    transport.TokenSource
 }
 
 // New returns a Transport to the controllers that listen on the broker at url, as
@@ -33,7 +36,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{s}, nil
+	return &Transport{s, o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the broker is that of the Config.
@@ -41,7 +44,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "amqp://host:5672", "amqp", "amqps"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, AMQP: withTLS(c.TLS)})
+	return New(c.Broker, Options{Prefix: c.Prefix, AMQP: withTLS(c.TLS), Token: c.Token})
 }
 
 // withTLS has amqps speak TLS as c says.
@@ -108,5 +111,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		<-conn.ended
 		p.Fail(conn.err)
 	}()
-	return broker.Dial(ctx, "rabbitmq", p, hello)
+	return broker.Dial(ctx, "rabbitmq", p, hello, t.token)
 }

@@ -25,10 +25,9 @@ type ListenOptions struct {
 	Prefix string
 	// AMQP changes the library's own configuration, for credentials and TLS.
 	AMQP func(*amqp.Config)
-	// Authenticate lets the hello of a VM pass, or says why not: an error of package transport is told
-	// as it is, any other as unauthorized. The broker has checked the hello's UserId, where there is
-	// one. Default: whoever may publish a VM's hello is that VM.
-	Authenticate func(hello *amqp.Delivery, vm string) error
+	// Authenticator lets the hello of a VM pass, or says why not. The Credentials' User is the hello's
+	// user-id, which the broker has checked, where there is one. Default: whoever may publish it passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -39,9 +38,8 @@ type ListenOptions struct {
 // Listener takes the dials of agents from a broker. Make one with Listen, end it with Close.
 type Listener struct {
 	settings
-	links        *broker.Server
-	authenticate func(hello *amqp.Delivery, vm string) error
-	current      atomic.Pointer[intake] // the last connection
+	links   *broker.Server
+	current atomic.Pointer[intake] // the last connection
 
 	mu    sync.Mutex
 	pipes map[string]*broker.Pipe // by VM.SESSION
@@ -56,10 +54,9 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		return nil, err
 	}
 	l := &Listener{
-		settings:     s,
-		links:        broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Keepalive: o.Keepalive, Log: o.Log}),
-		authenticate: o.Authenticate,
-		pipes:        map[string]*broker.Pipe{},
+		settings: s,
+		links:    broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
+		pipes:    map[string]*broker.Pipe{},
 	}
 	in, err := l.connect(ctx)
 	if err != nil {
@@ -182,11 +179,7 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 	l.mu.Lock()
 	l.pipes[link] = p
 	l.mu.Unlock()
-	var authenticate func() error
-	if l.authenticate != nil {
-		authenticate = func() error { return l.authenticate(hello, vm) }
-	}
-	l.links.Serve(p, vm, authenticate)
+	l.links.Serve(p, vm, transport.Credentials{User: hello.UserId})
 	l.links.Go(func() {
 		if err := in.bind("up."+link, true); err != nil {
 			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", err)

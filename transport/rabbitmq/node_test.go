@@ -1,6 +1,7 @@
 package rabbitmq_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -179,13 +180,13 @@ func testPermissions(t *testing.T, n *node) {
 	n.ctl(rules[2]...)
 	c := brokertest.Controller(t)
 	user := make(chan string, 10)
-	listen(t, n.url("controller:PASSWORD"), c, rabbitmq.ListenOptions{Authenticate: func(hello *amqp.Delivery, vm string) error {
-		user <- hello.UserId
-		if vm != hello.UserId {
-			return errors.New("another's")
+	listen(t, n.url("controller:PASSWORD"), c, rabbitmq.ListenOptions{Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+		user <- c.User
+		if vm != c.User {
+			return transport.Grant{}, errors.New("another's")
 		}
-		return nil
-	}})
+		return transport.Grant{}, nil
+	})})
 	n.ctl(rules[0]...)
 	n.ctl(rules[1]...)
 	l, err := brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))

@@ -18,11 +18,14 @@ type Options struct {
 	Prefix string
 	// Redis changes the library's own options, for credentials and TLS.
 	Redis func(*redis.Options)
+	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
+	Token transport.TokenSource
 }
 
 // Transport dials links over a Redis server. It is safe for concurrent use.
 type Transport struct {
 	settings settings
+	token    transport.TokenSource
 }
 
 // New returns a Transport to the controllers that listen on the server at url, as redis://host:6379. Each
@@ -34,7 +37,7 @@ func New(url string, o Options) (*Transport, error) {
 	}
 	// After as many failed dials as PoolSize the pool goes on dialling by itself, a while beyond its end.
 	s.options.PoolSize, s.options.MaxActiveConns = 16, 1
-	return &Transport{s}, nil
+	return &Transport{s, o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the server is the Broker of the Config.
@@ -42,7 +45,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "redis://host:6379", "redis", "rediss", "unix"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, Redis: withTLS(c.TLS)})
+	return New(c.Broker, Options{Prefix: c.Prefix, Redis: withTLS(c.TLS), Token: c.Token})
 }
 
 var errNobody = errors.New("no controller listens on this Redis server")
@@ -99,5 +102,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 			}
 		}
 	}()
-	return broker.Dial(ctx, "redis", p, hello)
+	return broker.Dial(ctx, "redis", p, hello, t.token)
 }

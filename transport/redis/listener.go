@@ -28,9 +28,8 @@ type ListenOptions struct {
 	Prefix string
 	// Redis changes the library's own options, for credentials and TLS.
 	Redis func(*redis.Options)
-	// Authenticate lets a VM pass, or says why not: an error of package transport is told as it is,
-	// any other as unauthorized. Default: whoever may publish a VM's hello is that VM.
-	Authenticate func(vm string) error
+	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -41,9 +40,8 @@ type ListenOptions struct {
 // Listener takes the dials of agents from a Redis server. Make one with Listen, end it with Close.
 type Listener struct {
 	settings
-	links        *broker.Server
-	authenticate func(vm string) error
-	out          *redis.Client
+	links *broker.Server
+	out   *redis.Client
 }
 
 // Listen connects to the server at url and serves t to the agents that dial it, until Close. The context
@@ -57,10 +55,9 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	s.options.PoolSize = publishers
 	s.options.PoolTimeout = time.Minute // all agents may dial at once
 	l := &Listener{
-		settings:     s,
-		links:        broker.NewServer(t, broker.ServerOptions{Name: "redis", Keepalive: o.Keepalive, Log: o.Log}),
-		authenticate: o.Authenticate,
-		out:          s.client("miglink-controller"),
+		settings: s,
+		links:    broker.NewServer(t, broker.ServerOptions{Name: "redis", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
+		out:      s.client("miglink-controller"),
 	}
 	in, err := l.connect(ctx)
 	if err != nil {
@@ -187,7 +184,7 @@ func (l *Listener) greet(in *intake, m *redis.Message) {
 			in.mu.Lock()
 			in.links[up] = i
 			in.mu.Unlock()
-			l.serve(i, vm)
+			l.links.Serve(i, vm, transport.Credentials{})
 			err = in.Subscribe(l.links.Context(), up)
 		}
 		if err != nil {
@@ -216,14 +213,6 @@ func (l *Listener) claimed(session string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-func (l *Listener) serve(i *incoming, vm string) {
-	var authenticate func() error
-	if l.authenticate != nil {
-		authenticate = func() error { return l.authenticate(vm) }
-	}
-	l.links.Serve(i, vm, authenticate)
 }
 
 // Close ends all links and the connections, and waits for them. End the links at the controller first,

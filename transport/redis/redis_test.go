@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -122,7 +123,9 @@ func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	s := miniredis.RunT(t)
 	says := errors.New("the key server db-7 is down")
-	listen(t, url(s), brokertest.Controller(t), redis.ListenOptions{Authenticate: func(string) error { return says }})
+	listen(t, url(s), brokertest.Controller(t), redis.ListenOptions{Authenticator: transport.AuthenticatorFunc(func(context.Context, string, transport.Credentials) (transport.Grant, error) {
+		return transport.Grant{}, says
+	})})
 	_, err := brokertest.Dial(t, open(t, url(s)))
 	require.ErrorIs(t, err, transport.ErrUnauthorized)
 	require.NotContains(t, err.Error(), "db-7")

@@ -24,9 +24,8 @@ const (
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Keepalive is the longest silence of a stream. Default: 15 s.
 	Keepalive time.Duration
 	// Log gets what clients are not told. Default: none.
@@ -42,13 +41,14 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	h := &handler{t: t, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "sse")}
+	h := &handler{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "sse")}
+	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
 	return http.HandlerFunc(h.serve)
 }
 
 type handler struct {
 	t    transport.Transport
-	auth httplink.Authenticate
+	door httplink.Door
 	log  *slog.Logger
 
 	keepalive time.Duration
@@ -60,7 +60,7 @@ var (
 )
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
-	hello, link, err := h.open(r)
+	hello, grant, link, err := h.open(r)
 	if err != nil {
 		httplink.WriteError(w, err)
 		return
@@ -75,7 +75,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	s := &stream{session: session, deadline: http.NewResponseController(w), keepalive: h.keepalive}
-	ctx := r.Context()
+	ctx, cancel := grant.Context(r.Context())
+	defer cancel()
 	if hello.Alive == 0 {
 		age := maxAge/2 + rand.N(maxAge/2)
 		var cancel context.CancelFunc
@@ -93,20 +94,21 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) open(r *http.Request) (transport.Hello, transport.Link, error) {
+func (h *handler) open(r *http.Request) (transport.Hello, transport.Grant, transport.Link, error) {
 	hello, err := httplink.Hello(r)
 	if err != nil {
-		return hello, nil, err
+		return hello, transport.Grant{}, nil, err
 	}
-	if err := h.auth.Check(r, hello.VM); err != nil {
-		return hello, nil, err
+	grant, err := h.door.Enter(r, hello.VM)
+	if err != nil {
+		return hello, grant, nil, err
 	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" && len(id) <= transport.MaxCursor {
 		hello.After = transport.Cursor(id)
 	}
 	hello.AddHop("sse")
 	link, err := h.t.Dial(r.Context(), hello)
-	return hello, link, err
+	return hello, grant, link, err
 }
 
 // stream writes one response. Each write has a deadline of its own, which also overrides the

@@ -27,9 +27,8 @@ const (
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -40,7 +39,8 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{t: t, auth: o.Authenticate, log: o.Log.With("component", "uplink")}
+	h := &handler{t: t, log: o.Log.With("component", "uplink")}
+	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
 	mux := http.NewServeMux()
 	mux.Handle("POST /vms/{vm_id}/commands/ack", h.serve(acks))
 	mux.Handle("POST /vms/{vm_id}/events", h.serve(events))
@@ -50,7 +50,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 
 type handler struct {
 	t    transport.Transport
-	auth httplink.Authenticate
+	door httplink.Door
 	log  *slog.Logger
 }
 
@@ -73,7 +73,7 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request, do post) error 
 	if err != nil {
 		return err
 	}
-	if err := h.auth.Check(r, vm); err != nil {
+	if _, err := h.door.Enter(r, vm); err != nil {
 		return err
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not all can

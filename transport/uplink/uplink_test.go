@@ -219,12 +219,12 @@ func TestDial(t *testing.T) {
 	c := controller.New(memory.New(), controller.Options{})
 	defer c.Close()
 	s := httptest.NewServer(http.StripPrefix("/api/v1", uplink.Handler(c, uplink.HandlerOptions{
-		Authenticate: func(r *http.Request, vm string) error {
-			if r.Header.Get("Authorization") != "Bearer of "+vm {
-				return errors.New("no such token: " + r.Header.Get("Authorization"))
+		Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+			if c.Token != "of "+vm {
+				return transport.Grant{}, errors.New("no such token: " + c.Token)
 			}
-			return nil
-		},
+			return transport.Grant{}, nil
+		}),
 	})))
 	defer s.Close()
 	token := "of vm-1"

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/ledger/memory"
+	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -18,12 +20,12 @@ func ExampleHandler() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{
-		Authenticate: func(r *http.Request, vm string) error {
-			if r.Header.Get("Authorization") != "Bearer token-of-"+vm {
-				return errors.New("not in the table") // the client is told that it is unauthorized
+		Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+			if c.Token != "token-of-"+vm {
+				return transport.Grant{}, errors.New("not in the table") // the client is told that it is unauthorized
 			}
-			return nil
-		},
+			return transport.Grant{}, nil
+		}),
 	})))
 
 	for _, token := range []string{"token-of-vm-1", "token-of-vm-2"} {

@@ -21,9 +21,8 @@ import (
 
 // Options are optional.
 type Options struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Keepalive is the longest silence of a WebSocket or a stream; see packages ws and sse. Default:
 	// 15 s.
 	Keepalive time.Duration
@@ -37,10 +36,10 @@ type Options struct {
 // http.StripPrefix. What it does not serve is answered with a problem document.
 func Handler(t transport.Transport, o Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /vms/{vm_id}/commands/ws", ws.Handler(t, ws.HandlerOptions{Authenticate: o.Authenticate, Keepalive: o.Keepalive, Context: o.Context, Log: o.Log}))
-	mux.Handle("GET /vms/{vm_id}/commands/stream", sse.Handler(t, sse.HandlerOptions{Authenticate: o.Authenticate, Keepalive: o.Keepalive, Log: o.Log}))
-	mux.Handle("GET /vms/{vm_id}/commands", longpoll.Handler(t, longpoll.HandlerOptions{Authenticate: o.Authenticate, Log: o.Log}))
-	up := uplink.Handler(t, uplink.HandlerOptions{Authenticate: o.Authenticate, Log: o.Log})
+	mux.Handle("GET /vms/{vm_id}/commands/ws", ws.Handler(t, ws.HandlerOptions{Authenticator: o.Authenticator, Keepalive: o.Keepalive, Context: o.Context, Log: o.Log}))
+	mux.Handle("GET /vms/{vm_id}/commands/stream", sse.Handler(t, sse.HandlerOptions{Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}))
+	mux.Handle("GET /vms/{vm_id}/commands", longpoll.Handler(t, longpoll.HandlerOptions{Authenticator: o.Authenticator, Log: o.Log}))
+	up := uplink.Handler(t, uplink.HandlerOptions{Authenticator: o.Authenticator, Log: o.Log})
 	mux.Handle("POST /vms/{vm_id}/commands/ack", up)
 	mux.Handle("POST /vms/{vm_id}/events", up)
 	mux.Handle("POST /vms/{vm_id}/heartbeat", up)

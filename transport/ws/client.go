@@ -96,5 +96,5 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		conn.Close()
 		return nil, fmt.Errorf("ws: the server speaks %q, not %q", got, subprotocol)
 	}
-	return framed.Dial(ctx, newPipe(conn), hello)
+	return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{})
 }

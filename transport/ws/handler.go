@@ -17,9 +17,8 @@ import (
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
-	// Authenticate lets a request pass for a VM, or says why not: an error of package transport is
-	// told as it is, any other as unauthorized. Default: everybody passes.
-	Authenticate func(r *http.Request, vm string) error
+	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
+	Authenticator transport.Authenticator
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -42,7 +41,8 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Context == nil {
 		o.Context = context.Background()
 	}
-	h := &handler{t: t, ctx: o.Context, auth: o.Authenticate, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
+	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
+	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
 		ReadBufferSize:   readBuffer,
@@ -63,7 +63,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 type handler struct {
 	t         transport.Transport
 	ctx       context.Context
-	auth      httplink.Authenticate
+	door      httplink.Door
 	keepalive time.Duration
 	log       *slog.Logger
 	upgrader  websocket.Upgrader
@@ -71,8 +71,9 @@ type handler struct {
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	vm, err := httplink.VM(r)
+	var grant transport.Grant
 	if err == nil {
-		err = h.auth.Check(r, vm)
+		grant, err = h.door.Enter(r, vm)
 	}
 	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), subprotocol) {
 		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is not %s", subprotocol)
@@ -87,7 +88,10 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	// The hello is waited for here. The link goes on in a goroutine that has neither this one's stack nor
 	// what net/http keeps for a request; whoever ends the links of t waits for it.
-	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true})
+	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{
+		VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true,
+		Authenticate: func(context.Context, string, string) (transport.Grant, error) { return grant, nil },
+	})
 	if err != nil {
 		h.ended(vm, err)
 		return
