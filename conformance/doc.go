@@ -8,11 +8,11 @@
 //		conformance.Test(t, conformance.Subject{
 //			Name: "mine",
 //			Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
-//				url, err := env.ServeHTTP(mine.Handler(c))
+//				url, err := env.ServeHTTP(mine.Handler(c, env.Authenticator()))
 //				if err != nil {
 //					return nil, err
 //				}
-//				return mine.New(url)
+//				return mine.New(url, env.Token)
 //			},
 //		})
 //	}

@@ -16,11 +16,11 @@ import (
 var mine = conformance.Subject{
 	Name: "mine",
 	Open: func(env *conformance.Env, controller transport.Transport) (transport.Transport, error) {
-		url, err := env.ServeHTTP(web.Handler(controller, web.Options{}))
+		url, err := env.ServeHTTP(web.Handler(controller, web.Options{Authenticator: env.Authenticator()}))
 		if err != nil {
 			return nil, err
 		}
-		return ws.New(url, ws.Options{})
+		return ws.New(url, ws.Options{Token: env.Token})
 	},
 }
 

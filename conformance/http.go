@@ -226,6 +226,7 @@ func (w *World) request(ctx context.Context, method, path, body string, h http.H
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, w.env.urls[0]+path, strings.NewReader(body))
 	w.ok(err, "make a request")
+	req.Header.Set("Authorization", "Bearer "+w.env.credentials.shown())
 	for k, v := range h {
 		req.Header[k] = v
 	}

@@ -76,7 +76,7 @@ func play(ctx context.Context, subject Subject, s Scenario, o Options) Result {
 	start := time.Now()
 	w := &World{
 		ctx: ctx, subject: subject, seed: o.Seed, mayRepeat: map[string]bool{},
-		env: &Env{ctx: ctx, seed: o.Seed},
+		env: &Env{ctx: ctx, seed: o.Seed, credentials: newCredentials()},
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- errors.Join(perform(w, s), finish(w)) }()

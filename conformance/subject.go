@@ -20,7 +20,8 @@ type Subject struct {
 	Name string
 
 	// Open puts the transport in front of the controller and returns the client half. What it
-	// starts ends with env: use ServeHTTP, Proxy and Cleanup.
+	// starts ends with env: use ServeHTTP, Proxy and Cleanup. The server half is to let those pass that
+	// Env.Authenticator does, and the client half to show Env.Token.
 	Open func(env *Env, controller transport.Transport) (transport.Transport, error)
 
 	// Ledger makes the controller's ledger, which the scenario closes. Default: one in memory.
@@ -34,6 +35,7 @@ type Subject struct {
 type Facts struct {
 	NoWire bool // no bytes between the halves: faults are injected at the link instead
 	NoHTTP bool // the server half is not served by Env.ServeHTTP
+	NoAuth bool // nobody is asked for credentials
 	Polls  bool // a link of the client half is a link of the controller only while it asks
 
 	// DeadAfter is the time of silence after which either end takes the other for dead.
@@ -51,6 +53,8 @@ type Env struct {
 	cleanup []func()
 	proxies []*fault.Proxy
 	urls    []string // of ServeHTTP, without the proxy
+
+	credentials *credentials
 }
 
 // Context ends with the scenario.
@@ -116,6 +120,7 @@ type Scenario struct {
 
 	NeedsWire bool // the fault is one of bytes
 	NeedsHTTP bool // speaks HTTP by itself
+	NeedsAuth bool // shows credentials
 
 	Run func(w *World)
 }
@@ -127,13 +132,15 @@ func (s Scenario) excluded(f Facts) string {
 		return "no wire"
 	case s.NeedsHTTP && (f.NoHTTP || f.NoWire):
 		return "no HTTP"
+	case s.NeedsAuth && f.NoAuth:
+		return "no credentials"
 	}
 	return ""
 }
 
 // Scenarios returns the catalogue, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, hostile, httpScenarios)
+	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, identity, hostile, httpScenarios)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
 }

@@ -77,7 +77,7 @@ func (t *temporary) Close() error { return errors.Join(t.Ledger.Close(), os.Remo
 func InProcess() conformance.Subject {
 	return conformance.Subject{
 		Name:  "in-process",
-		Facts: conformance.Facts{NoWire: true},
+		Facts: conformance.Facts{NoWire: true, NoAuth: true},
 		Open: func(_ *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			return c, nil
 		},
@@ -106,13 +106,13 @@ func GRPC() conformance.Subject {
 		Facts: conformance.Facts{DeadAfter: deadAfter},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			mux := http.NewServeMux()
-			mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Keepalive: keepalive}))
-			mux.Handle("/", web.Handler(c, web.Options{Keepalive: keepalive}))
+			mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Authenticator: env.Authenticator(), Keepalive: keepalive}))
+			mux.Handle("/", web.Handler(c, web.Options{Authenticator: env.Authenticator(), Keepalive: keepalive}))
 			url, err := env.ServeHTTP(mux)
 			if err != nil {
 				return nil, err
 			}
-			return grpc.New(url, grpc.Options{})
+			return grpc.New(url, grpc.Options{Token: env.Token})
 		},
 	}
 }
@@ -135,7 +135,7 @@ func NATS() conformance.Subject {
 			if !broker.ReadyForConnections(10 * time.Second) {
 				return nil, errors.New("the broker does not start")
 			}
-			l, err := nats.Listen(env.Context(), broker.ClientURL(), c, nats.ListenOptions{Keepalive: keepalive})
+			l, err := nats.Listen(env.Context(), broker.ClientURL(), c, nats.ListenOptions{Authenticator: env.Authenticator(), Keepalive: keepalive})
 			if err != nil {
 				return nil, err
 			}
@@ -144,7 +144,7 @@ func NATS() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
-			return nats.New("nats://"+addr, nats.Options{})
+			return nats.New("nats://"+addr, nats.Options{Token: env.Token})
 		},
 	}
 }
@@ -176,7 +176,7 @@ func RedisAt(url string) conformance.Subject {
 
 func openRedis(env *conformance.Env, c transport.Transport, server string) (transport.Transport, error) {
 	prefix := "miglink-" + uuid.NewString()
-	l, err := redis.Listen(env.Context(), server, c, redis.ListenOptions{Prefix: prefix, Keepalive: keepalive})
+	l, err := redis.Listen(env.Context(), server, c, redis.ListenOptions{Prefix: prefix, Authenticator: env.Authenticator(), Keepalive: keepalive})
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func openRedis(env *conformance.Env, c transport.Transport, server string) (tran
 	if err != nil {
 		return nil, err
 	}
-	return redis.New(proxied, redis.Options{Prefix: prefix})
+	return redis.New(proxied, redis.Options{Prefix: prefix, Token: env.Token})
 }
 
 // RabbitMQAt is transport/rabbitmq over the broker at url, as amqp://guest:guest@host:5672.
@@ -195,7 +195,7 @@ func RabbitMQAt(url string) conformance.Subject {
 		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			prefix := "miglink-" + uuid.NewString()
-			l, err := rabbitmq.Listen(env.Context(), url, c, rabbitmq.ListenOptions{Prefix: prefix, Keepalive: keepalive})
+			l, err := rabbitmq.Listen(env.Context(), url, c, rabbitmq.ListenOptions{Prefix: prefix, Authenticator: env.Authenticator(), Keepalive: keepalive})
 			if err != nil {
 				return nil, err
 			}
@@ -207,7 +207,7 @@ func RabbitMQAt(url string) conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
-			return rabbitmq.New(proxied, rabbitmq.Options{Prefix: prefix})
+			return rabbitmq.New(proxied, rabbitmq.Options{Prefix: prefix, Token: env.Token})
 		},
 	}
 }
@@ -235,7 +235,7 @@ func GCPPubSub() conformance.Subject {
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			s := pstest.NewServer()
 			env.Cleanup(func() { s.Close() })
-			l, err := gcppubsub.Listen(env.Context(), "gcppubsub://p", c, gcppubsub.ListenOptions{Google: at(s.Addr), Keepalive: keepalive})
+			l, err := gcppubsub.Listen(env.Context(), "gcppubsub://p", c, gcppubsub.ListenOptions{Google: at(s.Addr), Authenticator: env.Authenticator(), Keepalive: keepalive})
 			if err != nil {
 				return nil, err
 			}
@@ -244,7 +244,7 @@ func GCPPubSub() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
-			return gcppubsub.New("gcppubsub://p", gcppubsub.Options{Google: at(addr)})
+			return gcppubsub.New("gcppubsub://p", gcppubsub.Options{Google: at(addr), Token: env.Token})
 		},
 	}
 }
@@ -271,11 +271,11 @@ func proxy(env *conformance.Env, server, port string) (string, error) {
 
 // Fallback is the three, in that order.
 func Fallback() conformance.Subject {
-	return overHTTP("fallback", conformance.Facts{DeadAfter: deadAfter, DialsPerAttempt: 3}, func(url string) (transport.Transport, error) {
+	return overHTTP("fallback", conformance.Facts{DeadAfter: deadAfter, DialsPerAttempt: 3}, func(env *conformance.Env, url string) (transport.Transport, error) {
 		ways := []transport.Way{{Name: "ws"}, {Name: "sse"}, {Name: "longpoll"}}
-		for i, open := range []func(string) (transport.Transport, error){openWS, openSSE, openLongPoll} {
+		for i, open := range []func(*conformance.Env, string) (transport.Transport, error){openWS, openSSE, openLongPoll} {
 			var err error
-			if ways[i].Transport, err = open(url); err != nil {
+			if ways[i].Transport, err = open(env, url); err != nil {
 				return nil, err
 			}
 		}
@@ -285,12 +285,12 @@ func Fallback() conformance.Subject {
 
 // Split has commands down by SSE and acks up by WebSocket.
 func Split() conformance.Subject {
-	return overHTTP("split", conformance.Facts{DeadAfter: deadAfter}, func(url string) (transport.Transport, error) {
-		down, err := openSSE(url)
+	return overHTTP("split", conformance.Facts{DeadAfter: deadAfter}, func(env *conformance.Env, url string) (transport.Transport, error) {
+		down, err := openSSE(env, url)
 		if err != nil {
 			return nil, err
 		}
-		up, err := openWS(url)
+		up, err := openWS(env, url)
 		if err != nil {
 			return nil, err
 		}
@@ -308,39 +308,41 @@ func Relay() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
-			hop, err := openWS(inner)
+			hop, err := openWS(env, inner)
 			if err != nil {
 				return nil, err
 			}
-			edge, err := env.ServeHTTP(web.Handler(hop, web.Options{Keepalive: keepalive}))
+			edge, err := env.ServeHTTP(web.Handler(hop, web.Options{Authenticator: env.Authenticator(), Keepalive: keepalive}))
 			if err != nil {
 				return nil, err
 			}
-			return openSSE(edge)
+			return openSSE(env, edge)
 		},
 	}
 }
 
-func overHTTP(name string, f conformance.Facts, open func(url string) (transport.Transport, error)) conformance.Subject {
+func overHTTP(name string, f conformance.Facts, open func(env *conformance.Env, url string) (transport.Transport, error)) conformance.Subject {
 	return conformance.Subject{
 		Name:  name,
 		Facts: f,
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
-			url, err := env.ServeHTTP(web.Handler(c, web.Options{Keepalive: keepalive}))
+			url, err := env.ServeHTTP(web.Handler(c, web.Options{Authenticator: env.Authenticator(), Keepalive: keepalive}))
 			if err != nil {
 				return nil, err
 			}
-			return open(url)
+			return open(env, url)
 		},
 	}
 }
 
-func openWS(url string) (transport.Transport, error) { return ws.New(url, ws.Options{}) }
-
-func openSSE(url string) (transport.Transport, error) {
-	return sse.New(url, sse.Options{Keepalive: keepalive})
+func openWS(env *conformance.Env, url string) (transport.Transport, error) {
+	return ws.New(url, ws.Options{Token: env.Token})
 }
 
-func openLongPoll(url string) (transport.Transport, error) {
-	return longpoll.New(url, longpoll.Options{Wait: keepalive, Grace: 2 * keepalive})
+func openSSE(env *conformance.Env, url string) (transport.Transport, error) {
+	return sse.New(url, sse.Options{Keepalive: keepalive, Token: env.Token})
+}
+
+func openLongPoll(env *conformance.Env, url string) (transport.Transport, error) {
+	return longpoll.New(url, longpoll.Options{Wait: keepalive, Grace: 2 * keepalive, Token: env.Token})
 }
