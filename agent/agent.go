@@ -155,9 +155,9 @@ func (a *Agent) windDown(stopHandlers context.CancelCauseFunc) {
 }
 
 // Report sends events and heartbeats, and returns nil once the controller has taken them all. It
-// waits for a link, and over the end of one, until ctx ends: an event may be taken twice. A refusal
-// by the controller, and the end of Run, are errors, and so is an event that is not valid: it would end
-// one link after the other.
+// waits for a link, and over the end of one, until ctx ends: an event may be taken twice. Where the
+// controller has had enough for now it waits as long as it is asked to. A refusal by the controller, and the
+// end of Run, are errors, and so is an event that is not valid: it would end one link after the other.
 func (a *Agent) Report(ctx context.Context, events ...event.Event) error {
 	for i, e := range events {
 		if err := e.Validate(); err != nil {
@@ -168,14 +168,18 @@ func (a *Agent) Report(ctx context.Context, events ...event.Event) error {
 		a.mu.Lock()
 		link, changed := a.link, a.relinked
 		a.mu.Unlock()
+		var again <-chan time.Time
 		if link != nil {
 			err := link.Report(ctx, events...)
-			if err == nil || transport.Refused(err) || ctx.Err() != nil {
+			if later := transport.RetryAfter(err); errors.Is(err, transport.ErrRateLimited) && ctx.Err() == nil {
+				changed, again = nil, time.After(max(later, time.Second))
+			} else if err == nil || transport.Refused(err) || ctx.Err() != nil {
 				return err
 			}
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-a.ended:
 			return transport.ErrClosed
 		case <-ctx.Done():

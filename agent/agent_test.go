@@ -601,3 +601,75 @@ func TestShortCommandsTakeOneAck(t *testing.T) {
 		require.Equal(w, strings.Repeat("succeeded | ", commands), w.sofar()+" ")
 	})
 }
+
+// A controller that has had enough for now gets an event later: as late as it asks for.
+func TestReportIsHeldUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{Access: controller.Access{EventsPerVM: controller.Rate{PerSecond: 0.1, AtOnce: 1}}})
+		a, err := agent.New(c, agent.Options{VM: "vm-1"})
+		require.NoError(t, err)
+		stop := run(t, a)
+		began := time.Now()
+		for range 3 {
+			require.NoError(t, a.Report(t.Context(), event.Event{Type: "e"}))
+		}
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, a.Report(ctx, event.Event{Type: "e"}), context.DeadlineExceeded)
+		require.NoError(t, stop())
+		require.NoError(t, c.Close())
+	})
+}
+
+// A link that ends with its credentials is dialled again at once; a dial that is refused for them is not.
+func TestCredentialsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		var at []time.Time
+		var mu sync.Mutex
+		refuse := false
+		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, time.Now())
+			if refuse {
+				return nil, transport.ErrCredentialsExpired
+			}
+			l, err := c.Dial(ctx, h)
+			return &expiring{l, time.Now().Add(time.Hour)}, err
+		}), agent.Options{VM: "vm-1", BackoffInitial: time.Minute, BackoffMax: time.Minute})
+		require.NoError(t, err)
+		stop := run(t, a)
+		time.Sleep(10*time.Hour + time.Minute)
+		mu.Lock()
+		require.Len(t, at, 11)
+		for i := range at[1:] {
+			require.Equal(t, time.Hour, at[i+1].Sub(at[i]))
+		}
+		refuse = true
+		mu.Unlock()
+		time.Sleep(10 * time.Hour)
+		require.NoError(t, stop())
+		require.Less(t, len(at), 11+10*60*4, "there are pauses")
+	})
+}
+
+// expiring is a link that ends with its credentials.
+type expiring struct {
+	transport.Link
+	at time.Time
+}
+
+func (e *expiring) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	ctx, cancel := transport.Grant{Expires: e.at}.Context(ctx)
+	defer cancel()
+	page, err := e.Link.Receive(ctx)
+	if err != nil {
+		err = context.Cause(ctx)
+	}
+	return page, err
+}

@@ -42,7 +42,11 @@ type Options struct {
 	// Limits bound what may wait for one VM. Default: 1,000 commands and 16 MiB of parameters.
 	Limits ledger.Limits
 
-	// Retention is how long settled commands are remembered. Default: 7 days; less than 0: for ever.
+	// Access bounds what VMs may ask. Default: see there.
+	Access Access
+
+	// Retention is how long settled commands are remembered, and VMs that are offline. Default: 7 days; less
+	// than 0: for ever.
 	Retention time.Duration
 
 	// LinkLifetime ends each link, to be dialled anew at once, at a random point between half of it
@@ -73,6 +77,7 @@ func (o Options) withDefaults() Options {
 	if o.Window <= 0 {
 		o.Window = 64
 	}
+	o.Access = o.Access.withDefaults()
 	if o.Limits.Commands == 0 {
 		o.Limits.Commands = 1000
 	}
@@ -87,9 +92,13 @@ type Controller struct {
 	opts   Options
 	ledger *gate
 	log    *slog.Logger
+	began  time.Time // the meters' beginning
 
 	mu    sync.RWMutex
-	boxes map[string]*mailbox // by VM; of every VM that has dialled
+	boxes map[string]*mailbox // by VM; of every VM that has dialled and is not forgotten
+
+	dialing sync.Mutex
+	dials   meter // of all VMs; guarded by dialing
 
 	waiters waiters
 	watch   hub
@@ -107,6 +116,7 @@ func New(l ledger.Ledger, o Options) *Controller {
 		opts:   o,
 		ledger: &gate{Ledger: l},
 		log:    o.Log,
+		began:  time.Now(),
 		boxes:  map[string]*mailbox{},
 		links:  newLinkSet(),
 	}
@@ -188,6 +198,7 @@ func (c *Controller) lookup(vm string) *mailbox {
 	return c.boxes[vm]
 }
 
+// mailbox returns that of a VM, or nil where there may be no more of them.
 func (c *Controller) mailbox(vm string) *mailbox {
 	if b := c.lookup(vm); b != nil {
 		return b
@@ -195,7 +206,7 @@ func (c *Controller) mailbox(vm string) *mailbox {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.boxes[vm]
-	if b == nil {
+	if most := c.opts.Access.VMs; b == nil && (most < 0 || len(c.boxes) < most) {
 		b = &mailbox{c: c, vm: vm}
 		c.boxes[vm] = b
 	}

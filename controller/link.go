@@ -28,7 +28,11 @@ func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport
 	if err := transport.ValidateVM(hello.VM); err != nil {
 		return nil, err
 	}
-	l := &link{c: c, hello: hello, box: c.mailbox(hello.VM), woken: make(chan struct{}, 1), done: make(chan struct{})}
+	box, err := c.admit(hello.VM)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{c: c, hello: hello, box: box, woken: make(chan struct{}, 1), done: make(chan struct{})}
 	l.window = c.opts.Window
 	if hello.Window > 0 {
 		l.window = min(hello.Window, l.window)
@@ -38,6 +42,7 @@ func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport
 	}
 	if !hello.Uplink {
 		if err := l.box.attach(ctx, l, hello); err != nil {
+			l.box.leave()
 			return nil, err
 		}
 	}
@@ -97,6 +102,7 @@ func (l *link) Close() error {
 		if !l.hello.Uplink {
 			l.box.detach(l)
 		}
+		l.box.leave()
 		l.c.links.remove(l)
 		l.again.Lock()
 		defer l.again.Unlock()
@@ -270,6 +276,10 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 		at = append(at, i)
 	}
 	if len(edits) == 0 {
+		if err := l.chargeAcks(len(acks), nil); err != nil {
+			l.end(err)
+			return err
+		}
 		return errs.Of()
 	}
 	edited, err := l.c.ledger.Update(ctx, l.hello.VM, edits...)
@@ -282,6 +292,10 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 		}
 	}
 	l.c.heard(l.box, edited)
+	if err := l.chargeAcks(len(acks), edited); err != nil {
+		l.end(err)
+		return err
+	}
 	return errs.Of()
 }
 
@@ -305,6 +319,9 @@ func (l *link) Report(ctx context.Context, events ...event.Event) error {
 		return err
 	}
 	l.box.touch(l.hello)
+	if err := l.chargeEvents(len(events)); err != nil {
+		return err
+	}
 	for i, e := range events {
 		if err := e.Validate(); err != nil {
 			return transport.Errorf(transport.CodeInvalid, "event %d: %s", i, err)

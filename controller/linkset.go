@@ -39,6 +39,12 @@ func (s *linkSet) remove(l *link) {
 	}
 }
 
+func (s *linkSet) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links)
+}
+
 func (s *linkSet) all() []*link {
 	s.mu.Lock()
 	defer s.mu.Unlock()

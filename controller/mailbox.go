@@ -34,6 +34,10 @@ type mailbox struct {
 	since    time.Time // of being online or offline
 	lastSeen time.Time
 	lease    *time.Timer // runs while no link is open
+
+	open      int // links, also those for acks and events only
+	meters    meters
+	forgotten bool // this is the VM's mailbox no more
 }
 
 // lane is what was handed out of one lane of the VM's queue.

@@ -217,7 +217,7 @@ func TestNoticesHoldNoParameters(t *testing.T) {
 }
 
 func TestSlowWatcherIsToldAndLeft(t *testing.T) {
-	run(t, controller.Options{}, func(w *world) {
+	run(t, controller.Options{Access: controller.Access{EventsPerVM: controller.Rate{PerSecond: -1}}}, func(w *world) {
 		notices := w.c.Watch(w.Context())
 		link := w.dial(transport.Hello{VM: "vm-1", Uplink: true})
 		for range 5000 {

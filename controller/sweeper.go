@@ -61,6 +61,7 @@ func (s *sweeper) run(ctx context.Context) {
 		if retention > 0 {
 			if !now.Before(nextPrune) {
 				s.prune(ctx, now.Add(-retention))
+				s.c.forget(now.Add(-retention))
 				nextPrune = now.Add(pruneEvery)
 			}
 			wait = min(wait, nextPrune.Sub(now))

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/transport"
@@ -69,13 +70,21 @@ func commandFields(b []byte, c *command.Command) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// mostDeliveries are in most pages.
-const mostDeliveries = 128
+const (
+	mostDeliveries = 128  // are in most pages
+	maxDeliveries  = 4096 // in one message
+)
+
+var errTooMany = errors.New("wire: more commands than one message may hold")
 
 // ReadDeliveries reads an array of commands on their way; null is nil.
 func ReadDeliveries(r *Reader) []transport.Delivery {
 	page := make([]transport.Delivery, 0, min(r.room(usualDelivery), mostDeliveries))
 	if !r.Array(func() {
+		if len(page) == maxDeliveries {
+			r.Fail(errTooMany) // an element takes two bytes, what is made of it a hundred times that
+			return
+		}
 		page = append(page, transport.Delivery{})
 		ReadDelivery(r, &page[len(page)-1])
 	}) {

@@ -33,6 +33,11 @@ type Frame struct {
 	Close    *Close               `json:"close,omitempty"`    // either: the last frame
 }
 
+// idle says whether a frame says nothing but that the peer lives.
+func (f *Frame) idle() bool {
+	return f.Hello == nil && f.Welcome == nil && f.Commands == nil && f.Acks == nil && f.Recorded == nil && f.Events == nil && f.Taken == nil && f.Close == nil
+}
+
 // Hello opens a link.
 type Hello struct {
 	Version int    `json:"version"`         // the highest that the agent speaks
@@ -135,7 +140,7 @@ func (f *Frame) read(r *wire.Reader, name []byte) {
 	case "recorded":
 		f.Recorded = readRecorded(r)
 	case "events":
-		readSeldom(r, &f.Events)
+		f.Events = readEvents(r)
 	case "taken":
 		readSeldom(r, &f.Taken)
 	case "ping":
@@ -147,6 +152,22 @@ func (f *Frame) read(r *wire.Reader, name []byte) {
 	default:
 		r.Skip()
 	}
+}
+
+// readEvents reads as many as may be refused for being too many.
+func readEvents(r *wire.Reader) *[]event.Event {
+	events := []event.Event{}
+	if !r.Array(func() {
+		if len(events) > event.MaxBatch {
+			r.Skip()
+			return
+		}
+		events = append(events, event.Event{})
+		readSeldom(r, &events[len(events)-1])
+	}) {
+		return nil
+	}
+	return &events
 }
 
 func readRecorded(r *wire.Reader) *Recorded {

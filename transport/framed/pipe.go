@@ -24,7 +24,12 @@ type Pipe interface {
 const (
 	defaultKeepalive = 15 * time.Second
 	maxKeepalive     = time.Hour // that a controller may ask an agent for
-	maxQueued        = 64        // frames that wait for the pipe
+	maxQueued        = 64        // frames that wait for the pipe, or to be taken
+	maxQueuedBytes   = 4 << 20   // of what a peer has sent and is not taken; besides one frame
+
+	// Frames that say nothing, pings for one, are answered or ignored: so many in this time.
+	maxIdle  = 200
+	idleTime = 10 * time.Second
 
 	// answerTime is how long the answer to acks that nobody is held up by may wait for commands to go
 	// with: one message less in most round trips.
@@ -49,6 +54,8 @@ type end struct {
 	sent     uint64    // number of the last frame out
 	received uint64    // number of the last frame in
 	heard    time.Time // of the last frame in
+	idle     int       // frames in that said nothing, since
+	since    time.Time
 	timer    *time.Timer
 	recorded *Recorded   // to be sent, with commands if there are some in time
 	answerer *time.Timer // when it is sent at the latest; nil before the first
@@ -199,10 +206,13 @@ func (e *end) recv() (*Frame, error) {
 		e.received++
 		lost := f.N != e.received
 		e.heard = time.Now()
+		babbles := f.idle() && e.babbles()
 		e.mu.Unlock()
 		switch {
 		case lost:
 			return nil, errLost
+		case babbles:
+			return nil, transport.Errorf(transport.CodeRateLimited, "more than %d frames that say nothing within %s", maxIdle, idleTime)
 		case f.Close != nil:
 			return nil, f.Close.err()
 		case f.Ping:
@@ -213,6 +223,15 @@ func (e *end) recv() (*Frame, error) {
 			return f, nil
 		}
 	}
+}
+
+// babbles counts a frame that says nothing, and says whether there are too many. mu is locked.
+func (e *end) babbles() bool {
+	if e.heard.Sub(e.since) >= idleTime {
+		e.idle, e.since = 0, e.heard
+	}
+	e.idle++
+	return e.idle > maxIdle
 }
 
 // watch begins to look after the peer: after some silence it is asked, after twice the keepalive it is

@@ -58,15 +58,15 @@ func (m *memoryPipe) write(b []byte) error {
 }
 
 func (m *memoryPipe) Recv() (*framed.Frame, error) {
-	select { // what was sent before the end arrives
-	case b := <-m.in:
-		return framed.Decode(b)
-	default:
-	}
 	select {
 	case b := <-m.in:
 		return framed.Decode(b)
 	case <-m.done:
+	}
+	select { // what was sent before the end arrives
+	case b := <-m.in:
+		return framed.Decode(b)
+	default:
 		return nil, errEnded
 	}
 }

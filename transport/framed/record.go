@@ -52,6 +52,9 @@ func (s *Session) someAcks() []numbered[ack.Ack] {
 		n++
 	}
 	frames := s.acks[:n:n]
+	for i := range frames {
+		s.waiting -= frames[i].size
+	}
 	if s.acks = s.acks[n:]; len(s.acks) == 0 {
 		s.acks = nil
 	}

@@ -81,6 +81,7 @@ type Session struct {
 	// guarded by end.mu
 	acks      []numbered[ack.Ack] // not recorded yet
 	events    []numbered[event.Event]
+	waiting   int  // bytes of acks and events
 	recording bool // somebody is
 	quick     bool // to record took no longer than waking another goroutine for it
 	taking    bool // somebody sends what is due
@@ -91,6 +92,12 @@ type Session struct {
 type numbered[T any] struct {
 	n     uint64
 	items []T
+	size  int // of the items, in bytes
+}
+
+// full says whether nothing more is to be read for now.
+func (s *Session) full(frames int) bool {
+	return (frames >= maxQueued || s.waiting > maxQueuedBytes) && s.err == nil
 }
 
 // accept does the handshake.
@@ -208,10 +215,12 @@ func (s *Session) handle(f *Frame) error {
 	case len(f.Acks) > ack.MaxBatch:
 		return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
 	case f.Acks != nil:
-		for len(s.acks) >= maxQueued && s.err == nil {
+		for s.full(len(s.acks)) {
 			s.room.Wait()
 		}
-		s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks})
+		size := sizes(f.Acks)
+		s.waiting += size
+		s.acks = append(s.acks, numbered[ack.Ack]{f.N, f.Acks, size})
 		switch {
 		case s.recording: // they see it
 		case s.quick:
@@ -219,14 +228,27 @@ func (s *Session) handle(f *Frame) error {
 		default:
 			s.work(&s.recorder)
 		}
+	case f.Events != nil && len(*f.Events) > event.MaxBatch:
+		return transport.Errorf(transport.CodeTooLarge, "%d events in one frame, at most %d are allowed", len(*f.Events), event.MaxBatch)
 	case f.Events != nil:
-		for len(s.events) >= maxQueued && s.err == nil {
+		for s.full(len(s.events)) {
 			s.room.Wait()
 		}
-		s.events = append(s.events, numbered[event.Event]{f.N, *f.Events})
+		size := sizes(*f.Events)
+		s.waiting += size
+		s.events = append(s.events, numbered[event.Event]{f.N, *f.Events, size})
 		s.work(&s.taker)
 	}
 	return nil
+}
+
+// sizes is what a peer has sent, in bytes.
+func sizes[T interface{ Size() int }](items []T) int {
+	n := 0
+	for i := range items {
+		n += items[i].Size()
+	}
+	return n
 }
 
 // take passes on what events have come until there are none.
@@ -235,6 +257,9 @@ func (s *Session) take() {
 		s.mu.Lock()
 		frames := s.events
 		s.events = nil
+		for i := range frames {
+			s.waiting -= frames[i].size
+		}
 		s.room.Broadcast()
 		s.mu.Unlock()
 		if len(frames) == 0 {
