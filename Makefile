@@ -56,6 +56,14 @@ generate: ## Go code of the .proto files; needs protoc (apt-get install protobuf
 	  --connect-go_out=$(OUT) --connect-go_opt=module=github.com/miglink/miglink \
 	  miglink/v1/command_link.proto
 
+.PHONY: licenses
+licenses: ## LICENSES.md, of what is linked
+	go run ./internal/licenses > LICENSES.md.new && mv LICENSES.md.new LICENSES.md
+
+.PHONY: vulnerabilities
+vulnerabilities: ## Known vulnerabilities in what is called; needs https://vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
 .PHONY: conformance
 conformance: ## Every promise on every transport, as a table
 	go run ./cmd/miglink conformance

@@ -55,6 +55,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"conformance/subjects":   {"conformance ledger ledger/bolt transport transport/gcppubsub transport/grpc transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "alicebob/miniredis cloud.google.com/go/pubsub google/uuid google.golang.org nats-io/nats-server rabbitmq/amqp091-go"},
 	"bench":                  {"ack agent command controller controller/admin ledger ledger/bolt ledger/memory transport transport/fault transport/grpc transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "*"},
 	"internal/arch":          {"", ""},
+	"internal/licenses":      {"", ""},
 	"internal/memnet":        {"", ""},
 	"internal/linktest":      {"ack transport", ""},
 	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
