@@ -148,12 +148,14 @@ type Delivery struct {
 	command.Command
 }
 
-// Validate says what makes d no delivery, where a peer sent it: it has no ID, or its cursor may not be
-// put on a wire. What the parameters hold is for the handler to say.
+// Validate says what makes d no delivery, where a peer sent it: it has no ID, or one that is too long to be
+// remembered, or its cursor may not be put on a wire. What the parameters hold is for the handler to say.
 func (d *Delivery) Validate() error {
 	switch {
 	case d.ID == "":
 		return errors.New("the controller sent a command without an ID")
+	case len(d.ID) > command.MaxIDLength:
+		return fmt.Errorf("the controller sent a command with an ID of %d bytes, at most %d are allowed", len(d.ID), command.MaxIDLength)
 	case !d.Cursor.Valid():
 		return fmt.Errorf("the controller sent command %.64q with a cursor that is none", d.ID)
 	}

@@ -99,10 +99,14 @@ func TestPipeEnds(t *testing.T) {
 		says string
 		told int
 	}{
-		"closed":    {func(p *broker.Pipe) { p.Close() }, "mq: the pipe is closed", 1},
-		"failed":    {func(p *broker.Pipe) { p.Fail(errors.New("lost")) }, "mq: lost", 0},
-		"gone":      {func(p *broker.Pipe) { p.Deliver(nil) }, "mq: the other end is gone", 0},
-		"too fast":  {func(p *broker.Pipe) { p.Deliver(make([]byte, 17<<20)) }, "mq: messages come faster than they are read", 0},
+		"closed": {func(p *broker.Pipe) { p.Close() }, "mq: the pipe is closed", 1},
+		"failed": {func(p *broker.Pipe) { p.Fail(errors.New("lost")) }, "mq: lost", 0},
+		"gone":   {func(p *broker.Pipe) { p.Deliver(nil) }, "mq: the other end is gone", 0},
+		"too fast": {func(p *broker.Pipe) {
+			for range 9 {
+				p.Deliver(make([]byte, 2<<20))
+			}
+		}, "mq: messages come faster than they are read", 0},
 		"too large": {func(p *broker.Pipe) { p.Deliver(make([]byte, 3<<20)) }, "a frame is larger than 2097152 bytes", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

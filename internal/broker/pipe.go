@@ -15,8 +15,9 @@ import (
 const (
 	// MaxFrame bounds one frame, in bytes.
 	MaxFrame = 2 << 20
-	// maxWaiting bounds what has come and was not read yet, in bytes: a broker does not wait for us.
-	maxWaiting = 16 << 20
+	// waiting is how many of the largest frames may have come and not been read yet, or as many bytes: a
+	// broker does not wait for us.
+	waiting = 8
 	// goodbyeTime is how long a pipe that ends may take to tell the other end.
 	goodbyeTime  = time.Second
 	goodbyePause = 10 * time.Millisecond // and longer each time
@@ -39,6 +40,8 @@ type PipeOptions struct {
 	Publish func(ctx context.Context, b []byte) error
 	// Release frees what is under the pipe. It is called once, at the end.
 	Release func()
+	// Guarded has the pipe take no more than a hello until its Trust is called.
+	Guarded bool
 }
 
 // Pipe is a framed.Pipe of messages: a frame is one, and an empty one says that the other end is gone.
@@ -49,25 +52,53 @@ type Pipe struct {
 	once     sync.Once
 	released chan struct{}
 
-	mu      sync.Mutex
-	in      [][]byte
-	bytes   int           // of in
-	arrived chan struct{} // holds one
+	mu       sync.Mutex
+	in       []message
+	bytes    int           // of in
+	maxFrame int           // bytes
+	arrived  chan struct{} // holds one
 }
+
+// message is one that has come, or why it is not to be read.
+type message struct {
+	b   []byte
+	err error
+}
+
+// perMessage is what a message takes beside its bytes, about.
+const perMessage = 64
 
 // NewPipe returns a Pipe that is to be given what comes for it with Deliver.
 func NewPipe(o PipeOptions) *Pipe {
-	p := &Pipe{o: o, released: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	p := &Pipe{o: o, released: make(chan struct{}), arrived: make(chan struct{}, 1), maxFrame: MaxFrame}
+	if o.Guarded {
+		p.maxFrame = framed.MaxHello
+	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
+}
+
+// Trust implements framed.Guarded.
+func (p *Pipe) Trust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.maxFrame = MaxFrame
 }
 
 // Deliver hands a message to Recv, which keeps it. It does not block.
 func (p *Pipe) Deliver(b []byte) {
 	p.mu.Lock()
-	p.in = append(p.in, b)
-	p.bytes += len(b)
-	full := p.bytes > maxWaiting
+	if p.ctx.Err() != nil { // nobody reads any more
+		p.mu.Unlock()
+		return
+	}
+	m := message{b: b}
+	if len(b) > p.maxFrame {
+		m = message{err: transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", p.maxFrame)}
+	}
+	p.in = append(p.in, m)
+	p.bytes += len(m.b) + perMessage
+	full := p.bytes > waiting*p.maxFrame
 	p.mu.Unlock()
 	if full {
 		p.Fail(errFull)
@@ -108,14 +139,14 @@ func (p *Pipe) Send(f *framed.Frame) error {
 // Recv implements framed.Pipe. At the end it returns when the other end has been told.
 func (p *Pipe) Recv() (*framed.Frame, error) {
 	for {
-		if b, ok := p.take(); ok {
+		if m, ok := p.take(); ok {
 			switch {
-			case len(b) == 0:
+			case m.err != nil:
+				return nil, m.err
+			case len(m.b) == 0:
 				p.Fail(ErrGone)
-			case len(b) > MaxFrame:
-				return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", MaxFrame)
 			default:
-				return framed.Decode(b)
+				return framed.Decode(m.b)
 			}
 		}
 		select {
@@ -127,17 +158,17 @@ func (p *Pipe) Recv() (*framed.Frame, error) {
 	}
 }
 
-func (p *Pipe) take() ([]byte, bool) {
+func (p *Pipe) take() (message, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.in) == 0 || p.ctx.Err() != nil {
-		return nil, false
+		return message{}, false
 	}
-	b := p.in[0]
-	p.in[0] = nil
+	m := p.in[0]
+	p.in[0] = message{}
 	p.in = p.in[1:]
-	p.bytes -= len(b)
-	return b, true
+	p.bytes -= len(m.b) + perMessage
+	return m, true
 }
 
 // failed says why the pipe has ended rather than how that was noticed.

@@ -55,12 +55,12 @@ const (
 	usualDelivery = 280
 )
 
-// ReadAcks reads an array of acks; null is nil. Of more than [ack.MaxBatch] it reads one more, to be refused for.
+// ReadAcks reads an array of at most ack.MaxBatch acks; null is nil.
 func ReadAcks(r *Reader) []ack.Ack {
 	acks := make([]ack.Ack, 0, min(r.room(usualAck), ack.MaxBatch))
 	if !r.Array(func() {
-		if len(acks) > ack.MaxBatch {
-			r.Skip() // it will be refused: an element takes two bytes, what is made of it a hundred times that
+		if len(acks) == ack.MaxBatch {
+			r.Fail(ErrTooMany)
 			return
 		}
 		acks = append(acks, ack.Ack{})

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"errors"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/transport"
@@ -72,17 +71,15 @@ func commandFields(b []byte, c *command.Command) ([]byte, error) {
 
 const (
 	mostDeliveries = 128  // are in most pages
-	maxDeliveries  = 4096 // in one message
+	maxDeliveries  = 4096 // are more than any controller sends at a time
 )
 
-var errTooMany = errors.New("wire: more commands than one message may hold")
-
-// ReadDeliveries reads an array of commands on their way; null is nil.
+// ReadDeliveries reads an array of commands on their way, at most maxDeliveries; null is nil.
 func ReadDeliveries(r *Reader) []transport.Delivery {
 	page := make([]transport.Delivery, 0, min(r.room(usualDelivery), mostDeliveries))
 	if !r.Array(func() {
 		if len(page) == maxDeliveries {
-			r.Fail(errTooMany) // an element takes two bytes, what is made of it a hundred times that
+			r.Fail(ErrTooMany)
 			return
 		}
 		page = append(page, transport.Delivery{})

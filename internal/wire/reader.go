@@ -21,6 +21,10 @@ const maxDepth = 10_000
 var (
 	readers = sync.Pool{New: func() any { return new(Reader) }}
 
+	// ErrTooMany is that of an array with more elements than anybody may send: each takes many times the
+	// room that it has as JSON.
+	ErrTooMany = errors.New("an array has too many elements")
+
 	errSyntax   = errors.New("this is not JSON")
 	errDepth    = errors.New("objects and arrays are nested too deep")
 	errTrailing = errors.New("there is more than one document")
@@ -80,6 +84,23 @@ func (r *Reader) Array(element func()) bool {
 		element()
 	}
 	return true
+}
+
+// List reads an array of at most so many elements; null is nil.
+func List[T any](r *Reader, most int, element func(*T)) []T {
+	list := []T{}
+	if !r.Array(func() {
+		if len(list) == most {
+			r.Fail(ErrTooMany)
+			return
+		}
+		var one T
+		element(&one)
+		list = append(list, one)
+	}) {
+		return nil
+	}
+	return list
 }
 
 // room is how many elements of about a size there may be yet.

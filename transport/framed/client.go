@@ -53,7 +53,7 @@ func (l *link) greet(ctx context.Context, hello *Hello) (*Welcome, error) {
 	err := l.send(&Frame{Hello: hello})
 	var f *Frame
 	if err == nil {
-		f, err = l.recv()
+		f, err = l.recvAny()
 	}
 	if !unwatch() {
 		return nil, ctx.Err()

@@ -3,6 +3,7 @@ package framed
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -118,10 +119,14 @@ func appendRecorded(b []byte, r *Recorded) []byte {
 // Decode reads what Encode wrote.
 func Decode(b []byte) (*Frame, error) {
 	f := new(Frame)
-	if err := wire.Read(b, func(r *wire.Reader) { r.Object(func(name []byte) { f.read(r, name) }) }); err != nil {
-		return nil, transport.Errorf(transport.CodeProtocol, "a frame does not decode")
+	err := wire.Read(b, func(r *wire.Reader) { r.Object(func(name []byte) { f.read(r, name) }) })
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, wire.ErrTooMany):
+		return nil, transport.Errorf(transport.CodeTooLarge, "a frame holds more than is allowed in one")
 	}
-	return f, nil
+	return nil, transport.Errorf(transport.CodeProtocol, "a frame does not decode")
 }
 
 // read reads one field.
@@ -154,22 +159,6 @@ func (f *Frame) read(r *wire.Reader, name []byte) {
 	}
 }
 
-// readEvents reads as many as may be refused for being too many.
-func readEvents(r *wire.Reader) *[]event.Event {
-	events := []event.Event{}
-	if !r.Array(func() {
-		if len(events) > event.MaxBatch {
-			r.Skip()
-			return
-		}
-		events = append(events, event.Event{})
-		readSeldom(r, &events[len(events)-1])
-	}) {
-		return nil
-	}
-	return &events
-}
-
 func readRecorded(r *wire.Reader) *Recorded {
 	var recorded *Recorded
 	r.Object(func(name []byte) {
@@ -180,12 +169,20 @@ func readRecorded(r *wire.Reader) *Recorded {
 		case "upto":
 			r.Uint(&recorded.Upto)
 		case "refused":
-			readSeldom(r, &recorded.Refused)
+			recorded.Refused = wire.List(r, ack.MaxBatch, func(refused *Refused) { readSeldom(r, refused) })
 		default:
 			r.Skip()
 		}
 	})
 	return recorded
+}
+
+func readEvents(r *wire.Reader) *[]event.Event {
+	events := wire.List(r, event.MaxBatch, func(e *event.Event) { readSeldom(r, e) })
+	if events == nil {
+		return nil
+	}
+	return &events
 }
 
 // readSeldom reads what need not be read fast.

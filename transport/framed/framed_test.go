@@ -475,7 +475,7 @@ func TestFramesFromAgents(t *testing.T) {
 		code        transport.Code
 	}{
 		{"of a later version", `{"n":2,"of_later":true}`, ""},
-		{"a second hello", `{"n":2,"hello":{"version":1}}`, ""},
+		{"a second hello", `{"n":2,"hello":{"version":1}}`, transport.CodeProtocol},
 		{"no JSON", `[`, transport.CodeProtocol},
 		{"too many acks", `{"n":2,"acks":[` + repeated(`{"command_id":"x","status":"received"}`, 257) + `]}`, transport.CodeTooLarge},
 	} {

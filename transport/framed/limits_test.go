@@ -110,6 +110,6 @@ func TestTooMany(t *testing.T) {
 		require.NoError(t, err)
 		defer l.Close()
 		_, err = l.Receive(t.Context())
-		require.ErrorContains(t, err, "does not decode")
+		require.ErrorIs(t, err, transport.ErrTooLarge)
 	})
 }

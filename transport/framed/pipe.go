@@ -21,6 +21,16 @@ type Pipe interface {
 	Close() error
 }
 
+// MaxHello bounds the first frame of an agent, in bytes: nobody knows yet who says it.
+const MaxHello = 64 << 10
+
+// Guarded is a Pipe that takes little of a peer before it is told who that is: one frame of MaxHello.
+type Guarded interface {
+	Pipe
+	// Trust is called once, by the goroutine that calls Recv, when the peer may say what the protocol has.
+	Trust()
+}
+
 const (
 	defaultKeepalive = 15 * time.Second
 	maxKeepalive     = time.Hour // that a controller may ask an agent for
@@ -198,23 +208,10 @@ func (e *end) answerNow() {
 // recv returns the next frame, and answers pings.
 func (e *end) recv() (*Frame, error) {
 	for {
-		f, err := e.pipe.Recv()
-		if err != nil {
-			return nil, err
-		}
-		e.mu.Lock()
-		e.received++
-		lost := f.N != e.received
-		e.heard = time.Now()
-		babbles := f.idle() && e.babbles()
-		e.mu.Unlock()
+		f, err := e.recvAny()
 		switch {
-		case lost:
-			return nil, errLost
-		case babbles:
-			return nil, transport.Errorf(transport.CodeRateLimited, "more than %d frames that say nothing within %s", maxIdle, idleTime)
-		case f.Close != nil:
-			return nil, f.Close.err()
+		case err != nil:
+			return nil, err
 		case f.Ping:
 			if err := e.send(&Frame{Pong: true}); err != nil {
 				return nil, err
@@ -232,6 +229,29 @@ func (e *end) babbles() bool {
 	}
 	e.idle++
 	return e.idle > maxIdle
+}
+
+// recvAny returns the next frame, be it a ping.
+func (e *end) recvAny() (*Frame, error) {
+	f, err := e.pipe.Recv()
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	e.received++
+	lost := f.N != e.received
+	e.heard = time.Now()
+	babbles := f.idle() && e.babbles()
+	e.mu.Unlock()
+	switch {
+	case lost:
+		return nil, errLost
+	case babbles:
+		return nil, transport.Errorf(transport.CodeRateLimited, "more than %d frames that say nothing within %s", maxIdle, idleTime)
+	case f.Close != nil:
+		return nil, f.Close.err()
+	}
+	return f, nil
 }
 
 // watch begins to look after the peer: after some silence it is asked, after twice the keepalive it is

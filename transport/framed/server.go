@@ -103,7 +103,7 @@ func (s *Session) full(frames int) bool {
 // accept does the handshake.
 func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOptions) error {
 	late := time.AfterFunc(handshake, func() { s.stop(transport.Errorf(transport.CodeProtocol, "no hello within %s", handshake)) })
-	f, err := s.recv()
+	f, err := s.recvAny() // a stranger's pings are not answered
 	if !late.Stop() && err != nil {
 		return s.reason()
 	}
@@ -138,6 +138,9 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 	hello.AddHop(o.Name)
 	if s.link, err = t.Dial(ctx, hello); err != nil {
 		return err
+	}
+	if p, ok := s.pipe.(Guarded); ok {
+		p.Trust()
 	}
 	welcome := &Welcome{Version: min(f.Hello.Version, Version), Keepalive: o.Keepalive.Seconds()}
 	if err := s.send(&Frame{Welcome: welcome}); err != nil {
@@ -212,6 +215,8 @@ func (s *Session) handle(f *Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case f.Hello != nil:
+		return transport.Errorf(transport.CodeProtocol, "a second hello")
 	case len(f.Acks) > ack.MaxBatch:
 		return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
 	case f.Acks != nil:
@@ -228,8 +233,6 @@ func (s *Session) handle(f *Frame) error {
 		default:
 			s.work(&s.recorder)
 		}
-	case f.Events != nil && len(*f.Events) > event.MaxBatch:
-		return transport.Errorf(transport.CodeTooLarge, "%d events in one frame, at most %d are allowed", len(*f.Events), event.MaxBatch)
 	case f.Events != nil:
 		for s.full(len(s.events)) {
 			s.room.Wait()

@@ -181,6 +181,7 @@ func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.Pubsub
 	}
 	pipe := broker.NewPipe(broker.PipeOptions{
 		Name:    "gcppubsub",
+		Guarded: true,
 		Publish: out.publish,
 		Release: func() { go l.forget(session, i) },
 	})

@@ -95,7 +95,7 @@ func (t *Transport) newPipe() *clientPipe {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	p.stream = miglinkv1connect.NewCommandLinkClient(client, t.url,
-		connect.WithGRPC(), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage)).Attach(ctx)
+		connect.WithGRPC(), connect.WithCodec(codec{}), connect.WithAcceptCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage)).Attach(ctx)
 	return p
 }
 

@@ -41,10 +41,17 @@ func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handl
 	}
 	s := &service{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
 	s.door = httplink.Door{Authenticator: o.Authenticator, Log: s.log}
-	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
+	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
+		connect.WithCodec(codec{}), connect.WithCompression("gzip", nil, nil)) // what is small may be large once unpacked
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{request: r, deadline: http.NewResponseController(w)}
-		inner.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+		if !isGRPC(r.Header.Get("Content-Type")) {
+			http.Error(w, "this endpoint speaks gRPC with Protocol Buffers", http.StatusUnsupportedMediaType)
+			return
+		}
+		c := &call{request: r, deadline: http.NewResponseController(w), body: newEnvelopes(r.Body)}
+		bounded := r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		bounded.Body = c.body
+		inner.ServeHTTP(w, bounded)
 	})
 }
 
@@ -60,6 +67,7 @@ func Reflection() map[string]http.Handler {
 type call struct {
 	request  *http.Request
 	deadline *http.ResponseController
+	body     *envelopes
 }
 
 type callKey struct{}
@@ -75,7 +83,7 @@ type service struct {
 func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]) error {
 	c := ctx.Value(callKey{}).(*call)
 	var vm string
-	err := framed.Serve(ctx, &serverPipe{stream: stream, deadline: c.deadline}, s.t, framed.ServeOptions{
+	err := framed.Serve(ctx, &serverPipe{stream: stream, call: c}, s.t, framed.ServeOptions{
 		Name: "grpc", Keepalive: s.keepalive,
 		Authenticate: func(_ context.Context, name, _ string) (transport.Grant, error) {
 			vm = name
@@ -110,8 +118,8 @@ func statusOf(c transport.Code) connect.Code {
 
 // serverPipe carries frames over one stream.
 type serverPipe struct {
-	stream   *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]
-	deadline *http.ResponseController // its methods fail where the server cannot
+	*call  // the methods of its deadline fail where the server cannot
+	stream *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]
 
 	mu      sync.Mutex
 	sending bool
@@ -139,18 +147,24 @@ func (p *serverPipe) Send(f *framed.Frame) error {
 
 func (p *serverPipe) Recv() (*framed.Frame, error) {
 	m, err := p.stream.Receive()
+	var said *transport.Error
 	switch {
 	case err == nil:
 		return fromAgentFrame(m), nil
+	case errors.As(err, &said):
+		return nil, said
+	case errors.Is(err, errTooMany):
+		return nil, transport.Errorf(transport.CodeTooLarge, "%s", errTooMany)
 	case errors.Is(err, io.EOF):
 		return nil, errors.New("grpc: the agent ended the stream")
-	case connect.CodeOf(err) == connect.CodeResourceExhausted:
-		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
 	case connect.CodeOf(err) == connect.CodeInvalidArgument:
 		return nil, transport.Errorf(transport.CodeProtocol, "a message does not decode")
 	}
 	return nil, err
 }
+
+// Trust implements framed.Guarded.
+func (p *serverPipe) Trust() { p.body.most = maxMessage }
 
 // Close leaves the stream to end with the handler, so that what was sent arrives.
 func (p *serverPipe) Close() error {

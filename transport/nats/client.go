@@ -85,6 +85,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		return nil, fmt.Errorf("nats: %w", bare(err))
 	}
 	p := newPipe(conn, in, t.prefix+".up."+vm+"."+session)
+	p.Trust()
 	p.hello = t.prefix + ".hello." + vm
 	stop := context.AfterFunc(ended, func() { p.cancel(context.Cause(ended)) })
 	p.onDone = func() {

@@ -131,6 +131,7 @@ func (l *Listener) hello(m *nats.Msg) {
 	}
 	p := newPipe(l.conn, in, m.Reply)
 	p.first = m
+	p.guard()
 	l.links.Serve(p, vm, transport.Credentials{})
 }
 

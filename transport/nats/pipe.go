@@ -17,6 +17,7 @@ import (
 const (
 	moreHeader = "Miglink-More"
 	headroom   = 512 // bytes that a message takes beside its payload
+	waiting    = 8   // of the largest frames may have come and not been read yet
 )
 
 var errGone = fmt.Errorf("nats: %w", broker.ErrGone)
@@ -29,6 +30,7 @@ type pipe struct {
 	hello  string // subject of the first frame; empty: it has been sent, or it is the other end's
 	first  *nats.Msg
 	onDone func() // releases what is under the pipe
+	most   int    // bytes of a frame that comes in
 
 	ctx    context.Context // ends with the pipe; its cause says why
 	cancel context.CancelCauseFunc
@@ -36,9 +38,22 @@ type pipe struct {
 }
 
 func newPipe(conn *nats.Conn, in *nats.Subscription, out string) *pipe {
-	p := &pipe{conn: conn, in: in, out: out, onDone: func() {}}
+	p := &pipe{conn: conn, in: in, out: out, onDone: func() {}, most: broker.MaxFrame}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
+}
+
+// guard has the pipe take no more than a hello until it is trusted.
+func (p *pipe) guard() { p.limit(framed.MaxHello) }
+
+// Trust implements framed.Guarded.
+func (p *pipe) Trust() { p.limit(broker.MaxFrame) }
+
+// limit bounds a frame that comes in, in bytes, and how many of them may wait: what is beyond that is dropped,
+// and missed by its number.
+func (p *pipe) limit(frame int) {
+	p.most = frame
+	_ = p.in.SetPendingLimits(queueLength, waiting*frame) // the subscription may have ended first
 }
 
 func (p *pipe) Send(f *framed.Frame) error {
@@ -76,14 +91,14 @@ func (p *pipe) Recv() (*framed.Frame, error) {
 		if len(m.Data) == 0 {
 			return nil, errGone
 		}
+		if len(whole)+len(m.Data) > p.most {
+			return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", p.most)
+		}
 		more := m.Header.Get(moreHeader) != ""
 		if !more && whole == nil {
 			return framed.Decode(m.Data)
 		}
-		if whole = append(whole, m.Data...); len(whole) > broker.MaxFrame {
-			return nil, transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", broker.MaxFrame)
-		}
-		if !more {
+		if whole = append(whole, m.Data...); !more {
 			return framed.Decode(whole)
 		}
 	}

@@ -169,7 +169,8 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 		return
 	}
 	p := broker.NewPipe(broker.PipeOptions{
-		Name: "rabbitmq",
+		Name:    "rabbitmq",
+		Guarded: true,
 		// Also a goodbye over the connection that came after the link's.
 		Publish: func(ctx context.Context, b []byte) error {
 			return l.current.Load().publish(ctx, "down."+link, b)

@@ -175,6 +175,7 @@ func (l *Listener) greet(in *intake, m *redis.Message) {
 	up := l.up(link)
 	i := &incoming{hello: []byte(m.Payload), Pipe: broker.NewPipe(broker.PipeOptions{
 		Name:    "redis",
+		Guarded: true,
 		Publish: func(ctx context.Context, b []byte) error { return publish(ctx, l.out, l.down(link), b) },
 		Release: func() { in.forget(up) },
 	})}

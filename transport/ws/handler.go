@@ -88,7 +88,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	// The hello is waited for here. The link goes on in a goroutine that has neither this one's stack nor
 	// what net/http keeps for a request; whoever ends the links of t waits for it.
-	session, err := framed.Accept(h.ctx, newPipe(conn), h.t, framed.ServeOptions{
+	session, err := framed.Accept(h.ctx, newServerPipe(conn), h.t, framed.ServeOptions{
 		VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true,
 		Authenticate: func(context.Context, string, string) (transport.Grant, error) { return grant, nil },
 	})

@@ -2,8 +2,8 @@ package ws
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -42,13 +42,19 @@ func giveBack(b *bytes.Buffer) {
 // pipe carries frames over one connection.
 type pipe struct {
 	conn   *websocket.Conn
+	most   int64 // bytes of a message that comes in; the library's own limit would say nothing of ours
 	closed sync.Once
 }
 
 func newPipe(conn *websocket.Conn) *pipe {
-	conn.SetReadLimit(maxMessage)
-	return &pipe{conn: conn}
+	return &pipe{conn: conn, most: maxMessage}
 }
+
+// newServerPipe takes no more than a hello until the peer is trusted.
+func newServerPipe(conn *websocket.Conn) *pipe { return &pipe{conn: conn, most: framed.MaxHello} }
+
+// Trust implements framed.Guarded.
+func (p *pipe) Trust() { p.most = maxMessage }
 
 func (p *pipe) Send(f *framed.Frame) error {
 	b := borrow()
@@ -90,23 +96,19 @@ func (p *pipe) Recv() (*framed.Frame, error) {
 	kind, r, err := p.conn.NextReader()
 	switch {
 	case err != nil:
-		return nil, readError(err)
+		return nil, fmt.Errorf("ws: %w", err)
 	case kind != websocket.TextMessage:
 		return nil, transport.Errorf(transport.CodeProtocol, "a message is not text")
 	}
 	b := borrow()
 	defer giveBack(b)
-	if _, err := b.ReadFrom(r); err != nil {
-		return nil, readError(err)
+	switch n, err := b.ReadFrom(io.LimitReader(r, p.most+1)); {
+	case err != nil:
+		return nil, fmt.Errorf("ws: %w", err)
+	case n > p.most:
+		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", p.most)
 	}
 	return framed.Decode(b.Bytes())
-}
-
-func readError(err error) error {
-	if errors.Is(err, websocket.ErrReadLimit) {
-		return transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", maxMessage)
-	}
-	return fmt.Errorf("ws: %w", err)
 }
 
 func (p *pipe) Close() error {
