@@ -155,7 +155,7 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
 		w := &wire{}
 		p := &failing{Pipe: w.pipe()}
-		s.Serve(p, "vm-1", transport.Credentials{})
+		s.Serve(p, "vm-1", transport.Credentials{}, func() {})
 		s.Go(func() {
 			broker.Keep(s, 0, nil, func(ctx context.Context, _ int) error {
 				<-ctx.Done()
@@ -192,5 +192,39 @@ func TestDial(t *testing.T) {
 		defer cancel()
 		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// So many hellos are answered at a time, and no more: each is answered once, however that ends.
+func TestGreet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		defer s.Close()
+		var first func()
+		n := 0
+		for {
+			done, ok := s.Greet("vm-1")
+			if !ok {
+				break
+			}
+			if n++; n == 1 {
+				first = done
+			}
+		}
+		require.Equal(t, 8192, n)
+		first()
+		first()
+		done, ok := s.Greet("vm-1")
+		require.True(t, ok)
+		_, ok = s.Greet("vm-1")
+		require.False(t, ok, "it was given back once")
+		w := &wire{}
+		p := w.pipe()
+		s.Serve(p, "vm-1", transport.Credentials{}, done)
+		p.Deliver([]byte("no hello"))
+		synctest.Wait()
+		_, ok = s.Greet("vm-1")
+		require.True(t, ok, "the answer was no")
 	})
 }

@@ -11,12 +11,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/miglink/miglink/internal/refusal"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
 
 // goodbyesAtOnce is how many are said at a time: each waits for the broker, and may do so in vain.
 const goodbyesAtOnce = 8
+
+// maxGreetings is how many hellos are answered at a time: strangers may send any number.
+const maxGreetings = 8192
 
 // ServerOptions are optional, but for Name.
 type ServerOptions struct {
@@ -47,6 +51,9 @@ type Server struct {
 	pipes   map[FailingPipe]struct{}
 	closed  bool
 	running sync.WaitGroup
+
+	refused   *refusal.Log
+	greetings chan struct{} // holds one for each hello that is being answered
 }
 
 // NewServer returns a Server of links to t.
@@ -54,7 +61,8 @@ func NewServer(t transport.Transport, o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}}
+	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}, greetings: make(chan struct{}, maxGreetings)}
+	s.refused = refusal.New(s.Log)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -71,37 +79,54 @@ func (s *Server) Go(f func()) {
 	}
 }
 
+// Greet begins the answer to a hello, unless there are too many of them: then it is to be dropped, and its agent
+// dials again. The answer ends with done, or with that of Serve.
+func (s *Server) Greet(vm string) (done func(), ok bool) {
+	select {
+	case s.greetings <- struct{}{}:
+		return sync.OnceFunc(func() { <-s.greetings }), true
+	default:
+		s.refused.Add(s.ctx, slog.String("vm_id", vm), slog.String("error", "too many dial at once"))
+		return nil, false
+	}
+}
+
 // Serve carries the link of a VM over p, in a goroutine of its own. The credentials are what the broker says
-// of who sent the hello, whose token is added to them.
-func (s *Server) Serve(p FailingPipe, vm string, c transport.Credentials) {
+// of who sent the hello, whose token is added to them; greeted is called once it was answered.
+func (s *Server) Serve(p FailingPipe, vm string, c transport.Credentials, greeted func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		p.Close()
+		greeted()
 		return
 	}
 	s.pipes[p] = struct{}{}
-	s.running.Go(func() { s.serve(p, vm, c) })
+	s.running.Go(func() { s.serve(p, vm, c, greeted) })
 }
 
-func (s *Server) serve(p FailingPipe, vm string, c transport.Credentials) {
+func (s *Server) serve(p FailingPipe, vm string, c transport.Credentials, greeted func()) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.pipes, p)
 	}()
-	err := framed.Serve(s.ctx, p, s.t, framed.ServeOptions{
+	session, err := framed.Accept(s.ctx, p, s.t, framed.ServeOptions{
 		Name: s.o.Name, VM: vm, Keepalive: s.o.Keepalive,
 		Authenticate: func(ctx context.Context, vm, token string) (transport.Grant, error) {
 			c.Token = token
 			g, told, cause := transport.Authenticate(ctx, s.o.Authenticator, vm, c)
 			if told != nil {
-				s.Log.Warn("refused", "vm_id", vm, "user", c.User, "code", told.Code, "error", cause)
+				s.refused.Add(ctx, slog.String("vm_id", vm), slog.String("user", c.User), slog.String("code", string(told.Code)), slog.Any("error", cause))
 				return g, told
 			}
 			return g, nil
 		},
 	})
+	greeted()
+	if err == nil {
+		err = session.Run()
+	}
 	if said := (*transport.Error)(nil); errors.As(err, &said) {
 		s.Log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
 	} else {

@@ -6,20 +6,24 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/miglink/miglink/internal/refusal"
 	"github.com/miglink/miglink/transport"
 )
 
 // Door lets requests pass that show credentials for the VM they are about.
 type Door struct {
-	Authenticator transport.Authenticator // nil: everybody passes
-	Log           *slog.Logger
+	authenticator transport.Authenticator
+	refused       *refusal.Log
 }
+
+// NewDoor returns a Door; without an Authenticator everybody passes.
+func NewDoor(a transport.Authenticator, log *slog.Logger) Door { return Door{a, refusal.New(log)} }
 
 // Enter returns what a request's credentials are good for, or why not.
 func (d Door) Enter(r *http.Request, vm string) (transport.Grant, error) {
-	g, told, cause := transport.Authenticate(r.Context(), d.Authenticator, vm, Credentials(r))
+	g, told, cause := transport.Authenticate(r.Context(), d.authenticator, vm, Credentials(r))
 	if told != nil {
-		d.Log.Warn("refused", "vm_id", vm, "remote", r.RemoteAddr, "code", told.Code, "error", cause)
+		d.refused.Add(r.Context(), slog.String("vm_id", vm), slog.String("remote", r.RemoteAddr), slog.String("code", string(told.Code)), slog.Any("error", cause))
 		return g, told
 	}
 	return g, nil

@@ -158,16 +158,16 @@ func TestAuthenticate(t *testing.T) {
 	var logs bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logs, nil))
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	_, err := httplink.Door{Log: log}.Enter(r, "vm-1")
+	_, err := httplink.NewDoor(nil, log).Enter(r, "vm-1")
 	require.NoError(t, err, "without an authenticator everybody passes")
 
 	var says error
 	var saw transport.Credentials
 	expires := time.Now().Add(time.Hour)
-	door := httplink.Door{Log: log, Authenticator: transport.AuthenticatorFunc(func(_ context.Context, _ string, c transport.Credentials) (transport.Grant, error) {
+	door := httplink.NewDoor(transport.AuthenticatorFunc(func(_ context.Context, _ string, c transport.Credentials) (transport.Grant, error) {
 		saw = c
 		return transport.Grant{Expires: expires}, says
-	})}
+	}), log)
 	r.Header.Set("Authorization", "bearer  s3cret ")
 	g, err := door.Enter(r, "vm-1")
 	require.NoError(t, err)

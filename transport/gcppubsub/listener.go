@@ -154,6 +154,10 @@ func (l *Listener) greet(m *pubsubpb.PubsubMessage) {
 	if time.Since(m.PublishTime.AsTime()) > broker.AnswerTime {
 		return
 	}
+	done, ok := l.links.Greet(vm)
+	if !ok {
+		return
+	}
 	i := &incoming{left: make(chan struct{})}
 	l.mu.Lock()
 	known := l.sessions[session] != nil
@@ -162,17 +166,19 @@ func (l *Listener) greet(m *pubsubpb.PubsubMessage) {
 	}
 	l.mu.Unlock()
 	if known {
+		done()
 		return // the message came twice
 	}
-	go l.serve(i, vm, session, m)
+	go l.serve(i, vm, session, m, done)
 }
 
-func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.PubsubMessage) {
+func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.PubsubMessage, done func()) {
 	if err := l.makeLink(l.links.Context(), session); err != nil {
 		if status.Code(err) != codes.AlreadyExists { // it is another controller's
 			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", bare(err))
 		}
 		l.remove(session)
+		done()
 		return
 	}
 	out := &outbox{
@@ -189,7 +195,7 @@ func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.Pubsub
 	i.inbox = inbox{pipe: pipe, n: 1}
 	l.mu.Unlock()
 	pipe.Deliver(hello.Data)
-	l.links.Serve(pipe, vm, transport.Credentials{})
+	l.links.Serve(pipe, vm, transport.Credentials{}, done)
 }
 
 // forget deletes what a link had, when the agent has read the last of it.

@@ -40,7 +40,7 @@ func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handl
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &service{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
-	s.door = httplink.Door{Authenticator: o.Authenticator, Log: s.log}
+	s.door = httplink.NewDoor(o.Authenticator, s.log)
 	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCodec(codec{}), connect.WithCompression("gzip", nil, nil)) // what is small may be large once unpacked
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -33,7 +33,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{t: t, log: o.Log.With("component", "longpoll")}
-	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
+	h.door = httplink.NewDoor(o.Authenticator, h.log)
 	return http.HandlerFunc(h.serve)
 }
 

@@ -124,15 +124,20 @@ func (l *Listener) hello(m *nats.Msg) {
 		l.links.Log.Info("a hello that makes no sense", "subject", m.Subject)
 		return
 	}
+	done, ok := l.links.Greet(vm)
+	if !ok {
+		return
+	}
 	in, err := l.conn.SubscribeSync(l.prefix + ".up." + name + "." + session)
 	if err != nil {
+		done()
 		l.links.Log.Error("cannot subscribe for a link", "vm_id", vm, "error", bare(err))
 		return
 	}
 	p := newPipe(l.conn, in, m.Reply)
 	p.first = m
 	p.guard()
-	l.links.Serve(p, vm, transport.Credentials{})
+	l.links.Serve(p, vm, transport.Credentials{}, done)
 }
 
 // Close ends all links and the connection, and waits for them. End the links at the controller first,

@@ -168,6 +168,10 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 		l.links.Log.Info("a hello that makes no sense", "routing_key", hello.RoutingKey)
 		return
 	}
+	done, ok := l.links.Greet(vm)
+	if !ok {
+		return
+	}
 	p := broker.NewPipe(broker.PipeOptions{
 		Name:    "rabbitmq",
 		Guarded: true,
@@ -180,7 +184,7 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 	l.mu.Lock()
 	l.pipes[link] = p
 	l.mu.Unlock()
-	l.links.Serve(p, vm, transport.Credentials{User: hello.UserId})
+	l.links.Serve(p, vm, transport.Credentials{User: hello.UserId}, done)
 	l.links.Go(func() {
 		if err := in.bind("up."+link, true); err != nil {
 			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", err)

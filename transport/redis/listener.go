@@ -172,6 +172,10 @@ func (l *Listener) greet(in *intake, m *redis.Message) {
 		l.links.Log.Info("a hello that makes no sense", "channel", m.Channel)
 		return
 	}
+	done, ok := l.links.Greet(vm)
+	if !ok {
+		return
+	}
 	up := l.up(link)
 	i := &incoming{hello: []byte(m.Payload), Pipe: broker.NewPipe(broker.PipeOptions{
 		Name:    "redis",
@@ -181,11 +185,13 @@ func (l *Listener) greet(in *intake, m *redis.Message) {
 	})}
 	l.links.Go(func() {
 		ours, err := l.claimed(session)
-		if ours {
+		if !ours {
+			done()
+		} else {
 			in.mu.Lock()
 			in.links[up] = i
 			in.mu.Unlock()
-			l.links.Serve(i, vm, transport.Credentials{})
+			l.links.Serve(i, vm, transport.Credentials{}, done)
 			err = in.Subscribe(l.links.Context(), up)
 		}
 		if err != nil {

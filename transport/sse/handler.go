@@ -42,7 +42,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Keepalive = defaultKeepalive
 	}
 	h := &handler{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "sse")}
-	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
+	h.door = httplink.NewDoor(o.Authenticator, h.log)
 	return http.HandlerFunc(h.serve)
 }
 

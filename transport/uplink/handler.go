@@ -40,7 +40,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{t: t, log: o.Log.With("component", "uplink")}
-	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
+	h.door = httplink.NewDoor(o.Authenticator, h.log)
 	mux := http.NewServeMux()
 	mux.Handle("POST /vms/{vm_id}/commands/ack", h.serve(acks))
 	mux.Handle("POST /vms/{vm_id}/events", h.serve(events))

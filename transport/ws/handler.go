@@ -42,7 +42,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Context = context.Background()
 	}
 	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
-	h.door = httplink.Door{Authenticator: o.Authenticator, Log: h.log}
+	h.door = httplink.NewDoor(o.Authenticator, h.log)
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
 		ReadBufferSize:   readBuffer,
