@@ -27,6 +27,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"event":                    {"", ""},
 	"transport":                {"ack command event", "cenkalti/backoff"},
 	"internal/httplink":        {"internal/refusal internal/wirejson transport", ""},
+	"auth":                     {"transport", "golang-jwt/jwt"},
 	"transport/framed":         {"ack command event internal/wire internal/wirejson transport", ""},
 	"transport/ws":             {"internal/httplink transport transport/framed", "gorilla/websocket"},
 	"transport/grpc":           {"ack command event internal/httplink internal/wirejson transport transport/framed transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect", "connectrpc.com google.golang.org/protobuf"},
