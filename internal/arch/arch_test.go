@@ -28,6 +28,8 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"transport":                {"ack command event", "cenkalti/backoff"},
 	"internal/httplink":        {"internal/refusal internal/wirejson transport", ""},
 	"auth":                     {"transport", "golang-jwt/jwt"},
+	"auth/oidc":                {"transport", "coreos/go-oidc"},
+	"auth/gce":                 {"transport", "cloud.google.com/go/compute/metadata golang-jwt/jwt"},
 	"transport/framed":         {"ack command event internal/wire internal/wirejson transport", ""},
 	"transport/ws":             {"internal/httplink transport transport/framed", "gorilla/websocket"},
 	"transport/grpc":           {"ack command event internal/httplink internal/wirejson transport transport/framed transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect", "connectrpc.com google.golang.org/protobuf"},
@@ -125,8 +127,8 @@ func TestImportsPointInward(t *testing.T) {
 // gRPC, nor what other transports need.
 func TestASmallAgentLinksLittle(t *testing.T) {
 	t.Parallel()
-	const allowed = "github.com/cenkalti/backoff github.com/go-json-experiment/json github.com/google/uuid github.com/gorilla/websocket golang.org/x/sys"
-	for _, p := range list(t, "./agent", "./transport/ws") {
+	const allowed = "github.com/cenkalti/backoff github.com/golang-jwt/jwt github.com/go-json-experiment/json github.com/google/uuid github.com/gorilla/websocket golang.org/x/sys"
+	for _, p := range list(t, "./agent", "./transport/ws", "./auth") {
 		for _, path := range p.Deps {
 			if foreign(path) && !contains(allowed, path) {
 				t.Errorf("%s links %s", p.ImportPath, path)
@@ -144,7 +146,7 @@ func TestASmallAgentLinksLittle(t *testing.T) {
 // are tests that others run.
 func TestNoTestHelperIsLinked(t *testing.T) {
 	t.Parallel()
-	for _, p := range list(t, "./cmd/...", "./agent", "./controller/...", "./transport/...", "./ledger/bolt", "./ledger/memory") {
+	for _, p := range list(t, "./auth/...", "./cmd/...", "./agent", "./controller/...", "./transport/...", "./ledger/bolt", "./ledger/memory") {
 		for _, path := range p.Deps {
 			if contains("stretchr/testify pgregory.net/rapid go.uber.org/goleak ledger/ledgertest", path) {
 				t.Errorf("%s links %s", p.ImportPath, path)
