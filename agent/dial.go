@@ -75,13 +75,13 @@ func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
 		return false, err
 	}
 	a.log.Info("linked", "instance", a.opts.Instance)
-	a.setLink(link)
-	defer a.setLink(nil)
 
 	ctx, stop := context.WithCancelCause(ctx)
 	if d, ok := link.(transport.Direct); ok && a.journal == nil { // a journal's disk would keep it from reading
 		a.deliver(ctx, stop, d)
 	}
+	a.setLink(link) // a report that waits for it begins it
+	defer a.setLink(nil)
 	sent := make(chan error, 1)
 	go func() {
 		err := a.sendAcks(ctx, stop, link)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +16,8 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/linktest"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -168,4 +172,43 @@ func TestReadOnKeepsTheOrder(t *testing.T) {
 	require.Equal(t, "last", ran[many-1])
 	require.NoError(t, stop())
 	l.taken.Wait()
+}
+
+// A report that waits for a link gets it only once the link has been told whom to call: its first call begins it.
+func TestReportWaitsForDeliver(t *testing.T) {
+	inWorld(t, func(w *world) {
+		early := false
+		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := w.c.Dial(ctx, h)
+			return &begun{Direct: linktest.Direct(l), early: &early}, err
+		}), agent.Options{VM: "vm-1"})
+		require.NoError(w, err)
+		reported := make(chan error, 1)
+		go func() { reported <- a.Report(w.Context(), event.Event{Type: event.VMStarted}) }()
+		synctest.Wait()
+		stop := run(w.T, a)
+		require.NoError(w, <-reported)
+		require.False(w, early)
+		require.NoError(w, stop())
+	})
+}
+
+// begun notes what begins it before Deliver.
+type begun struct {
+	transport.Direct
+	delivering atomic.Bool
+	early      *bool
+}
+
+func (b *begun) Deliver(take func([]transport.Delivery)) {
+	synctest.Wait() // who can, has reported by now
+	b.delivering.Store(true)
+	b.Direct.Deliver(take)
+}
+
+func (b *begun) Report(ctx context.Context, events ...event.Event) error {
+	if !b.delivering.Load() {
+		*b.early = true
+	}
+	return b.Direct.Report(ctx, events...)
 }
