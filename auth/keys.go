@@ -22,6 +22,9 @@ const lookInterval = time.Second
 // settled is how old a change must be for a file's time to tell the next one from it.
 const settled = 2 * time.Second
 
+// ErrNoKeys is a directory without keys.
+var ErrNoKeys = errors.New("there is no key")
+
 // KeysOptions are optional.
 type KeysOptions struct {
 	// Issuer is the iss of the tokens that are issued. Default: none.
@@ -61,7 +64,7 @@ func OpenKeys(dir string, o KeysOptions) (*Keys, error) {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	if len(set) == 0 {
-		return nil, fmt.Errorf("auth: there is no key in %s: no file *%s", dir, ext)
+		return nil, fmt.Errorf("auth: %w in %s: no file *%s", ErrNoKeys, dir, ext)
 	}
 	return &Keys{dir: dir, o: o, set: set, looked: time.Now()}, nil
 }

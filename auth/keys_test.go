@@ -205,7 +205,7 @@ func TestOpenKeysRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	_, err = auth.OpenKeys(t.TempDir(), auth.KeysOptions{})
-	require.ErrorContains(t, err, "no key")
+	require.ErrorIs(t, err, auth.ErrNoKeys)
 	_, err = auth.OpenKeys(filepath.Join(dir, "none"), auth.KeysOptions{})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -54,6 +54,9 @@ const (
 	googleProject = "google.compute_engine.project_id"
 )
 
+// ErrIssuer is an issuer that does not answer as one, or not at all.
+var ErrIssuer = errors.New("the issuer does not say where its keys are")
+
 type authenticator struct {
 	verifier *oidc.IDTokenVerifier
 	vm       path
@@ -105,7 +108,7 @@ func New(ctx context.Context, issuer, audience string, o Options) (transport.Aut
 	client := newClient(o.HTTP, u.Scheme)
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), issuer)
 	if err != nil {
-		return nil, fmt.Errorf("oidc: the issuer %s: %w", u.Redacted(), brief(err))
+		return nil, fmt.Errorf("oidc: %w: %s: %w", ErrIssuer, u.Redacted(), brief(err))
 	}
 	a.verifier = provider.VerifierContext(oidc.ClientContext(context.WithoutCancel(ctx), client), &oidc.Config{
 		ClientID: audience, SupportedSigningAlgs: algorithms,

@@ -271,18 +271,18 @@ func TestNewRefuses(t *testing.T) {
 		issuer, audience string
 		o                oidc.Options
 	}{
-		"audience is required":          {i.url, "", oidc.Options{}},
-		"a URL like":                    {"accounts.google.com", audience, oidc.Options{}},
-		"not https":                     {"http://issuer.example.com", audience, oidc.Options{}},
-		"is mandatory":                  {"https://accounts.google.com", audience, oidc.Options{VM: "google.compute_engine.instance_name"}},
-		"project_id is mandatory":       {"https://ACCOUNTS.google.com:443/", audience, oidc.Options{Require: map[string]string{"sub": "x"}}},
-		"empty name":                    {i.url, audience, oidc.Options{VM: "a..b"}},
-		"has an empty":                  {i.url, audience, oidc.Options{Require: map[string]string{".a": "x"}}},
-		`before what is neither`:        {i.url, audience, oidc.Options{VM: `a\b`}},
-		"required to be empty":          {i.url, audience, oidc.Options{Require: map[string]string{"a": ""}}},
-		"500":                           {down.url, audience, oidc.Options{}},
-		"match the issuer":              {"http://" + strings.TrimSuffix(address, "/keys"), audience, oidc.Options{}},
-		"the issuer http://127.0.0.1:1": {"http://127.0.0.1:1", audience, oidc.Options{}},
+		"audience is required":         {i.url, "", oidc.Options{}},
+		"a URL like":                   {"accounts.google.com", audience, oidc.Options{}},
+		"not https":                    {"http://issuer.example.com", audience, oidc.Options{}},
+		"is mandatory":                 {"https://accounts.google.com", audience, oidc.Options{VM: "google.compute_engine.instance_name"}},
+		"project_id is mandatory":      {"https://ACCOUNTS.google.com:443/", audience, oidc.Options{Require: map[string]string{"sub": "x"}}},
+		"empty name":                   {i.url, audience, oidc.Options{VM: "a..b"}},
+		"has an empty":                 {i.url, audience, oidc.Options{Require: map[string]string{".a": "x"}}},
+		`before what is neither`:       {i.url, audience, oidc.Options{VM: `a\b`}},
+		"required to be empty":         {i.url, audience, oidc.Options{Require: map[string]string{"a": ""}}},
+		"500":                          {down.url, audience, oidc.Options{}},
+		"match the issuer":             {"http://" + strings.TrimSuffix(address, "/keys"), audience, oidc.Options{}},
+		"keys are: http://127.0.0.1:1": {"http://127.0.0.1:1", audience, oidc.Options{}},
 	} {
 		_, err := oidc.New(t.Context(), test.issuer, test.audience, test.o)
 		require.ErrorContains(t, err, want)

@@ -22,6 +22,7 @@ type agentCmd struct {
 	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis, rabbitmq or gcppubsub; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
 	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST, amqp://HOST or gcppubsub://PROJECT." placeholder:"URL"`
 	prefix
+	credentials
 	Journal   string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
 	Exec      map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
 	Record    string            `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
@@ -35,7 +36,11 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, Log: log})
+	token, err := c.token(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, Token: token, Log: log})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

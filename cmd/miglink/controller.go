@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/ledger/bolt"
+	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/gcppubsub"
 	"github.com/miglink/miglink/transport/grpc"
 	"github.com/miglink/miglink/transport/nats"
@@ -24,9 +26,11 @@ import (
 type controllerCmd struct {
 	Listen   string `default:"127.0.0.1:8080" help:"Address to listen on." placeholder:"HOST:PORT"`
 	Data     string `default:"miglink-data" help:"Directory of the ledger." placeholder:"DIR"`
-	Insecure bool   `help:"Listen on an address that others can reach, although nobody is asked for credentials."`
+	Insecure bool   `help:"Listen on an address that others can reach, although not everybody is asked for credentials."`
 	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
+
+	whoIsVM
 
 	Standby bool `help:"Wait while another controller has the ledger, and take over when it ends."`
 
@@ -57,6 +61,10 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	vms, err := c.authenticator(ctx, log)
+	if err != nil {
+		return err
+	}
 	l, err := c.ledger(ctx)
 	if err != nil {
 		return err
@@ -68,8 +76,8 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	defer ctl.Close()
 
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Keepalive: c.Keepalive, Log: log})))
-	mux.Handle(grpc.Handler(ctl, grpc.HandlerOptions{Keepalive: c.Keepalive, Log: log}))
+	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(ctl, web.Options{Authenticator: vms, Keepalive: c.Keepalive, Log: log})))
+	mux.Handle(grpc.Handler(ctl, grpc.HandlerOptions{Authenticator: vms, Keepalive: c.Keepalive, Log: log}))
 	for path, h := range grpc.Reflection() {
 		mux.Handle(path, h)
 	}
@@ -78,8 +86,13 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRequests()
 	server := web.NewServer(requests, mux)
+	if c.ClientCA != "" {
+		if err := c.askForCertificates(server); err != nil {
+			return err
+		}
+	}
 
-	closeBrokers, err := c.listenAtBrokers(ctx, ctl, log)
+	closeBrokers, err := c.listenAtBrokers(ctx, ctl, vms, log)
 	if err != nil {
 		return err
 	}
@@ -99,6 +112,9 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 		go func() { served <- server.Serve(listener) }()
 	}
 	fmt.Printf("controller: %s://%s, ledger in %s\n", scheme, listener.Addr(), c.Data)
+	if open := c.unasked(); open != "" {
+		fmt.Printf("controller: %s\n", open)
+	}
 
 	select {
 	case err := <-served:
@@ -131,7 +147,7 @@ func (c *controllerCmd) ledger(ctx context.Context) (*bolt.Ledger, error) {
 }
 
 // listenAtBrokers takes agents from all the brokers that are given.
-func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Controller, log *slog.Logger) (closeAll func(), err error) {
+func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Controller, vms transport.Authenticator, log *slog.Logger) (closeAll func(), err error) {
 	var open []io.Closer
 	closeAll = func() {
 		for _, l := range open {
@@ -150,16 +166,16 @@ func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Con
 		open = append(open, l)
 	}
 	listen(c.NATS, func() (io.Closer, error) {
-		return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+		return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.Redis, func() (io.Closer, error) {
-		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.AMQP, func() (io.Closer, error) {
-		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.GCPPubSub, func() (io.Closer, error) {
-		return gcppubsub.Listen(ctx, c.GCPPubSub, ctl, gcppubsub.ListenOptions{Prefix: c.Prefix, Keepalive: c.Keepalive, Log: log})
+		return gcppubsub.Listen(ctx, c.GCPPubSub, ctl, gcppubsub.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	if err != nil {
 		closeAll()
@@ -171,13 +187,15 @@ func (c *controllerCmd) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return usage("--tls-cert and --tls-key go together")
 	}
-	host, _, err := net.SplitHostPort(c.Listen)
+	if err := c.checkWhoIsVM(); err != nil {
+		return err
+	}
+	private, err := loopback(c.Listen)
 	if err != nil {
 		return usage("--listen: %w", err)
 	}
-	ip := net.ParseIP(host)
-	if host != "localhost" && (ip == nil || !ip.IsLoopback()) && !c.Insecure {
-		return usage("--listen %s can be reached by others, and there is no authentication: whoever reaches it may send commands; say --insecure if that is meant", c.Listen)
+	if open := c.unasked(); !private && open != "" && !c.Insecure {
+		return usage("--listen %s can be reached by others, and %s; say --insecure if that is meant", c.Listen, open)
 	}
 	if c.Keepalive < 0 {
 		return usage("--keepalive is negative")
@@ -190,5 +208,46 @@ func (c *controllerCmd) check() error {
 	if c.MaxAttempts < 1 || c.Window < 1 || c.Drain < 0 {
 		return usage("--max-attempts and --window are at least 1, and --drain is not negative")
 	}
+	return nil
+}
+
+// operatorsAsked says whether who sends commands is authenticated. The admin API lets everybody pass.
+func (c *controllerCmd) operatorsAsked() bool { return false }
+
+// unasked says who is not asked for credentials, and what follows; empty: everybody is.
+func (c *controllerCmd) unasked() string {
+	agents, operators := c.asked(), c.operatorsAsked()
+	switch {
+	case !agents && !operators:
+		return "nobody is asked for credentials: whoever reaches it may send commands, and be any VM"
+	case !operators:
+		return "operators are not asked for credentials: whoever reaches it may send commands"
+	case !agents:
+		return "agents are not asked for credentials: whoever reaches it may be any VM"
+	}
+	return ""
+}
+
+// loopback says whether only this machine reaches an address.
+func loopback(address string) (bool, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, err
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+}
+
+// askForCertificates has a server verify the certificates that clients show; who shows none may have a token.
+func (c *controllerCmd) askForCertificates(server *http.Server) error {
+	authorities, err := c.clientCAs()
+	if err != nil {
+		return err
+	}
+	if server.TLSConfig == nil {
+		server.TLSConfig = &tls.Config{}
+	}
+	server.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven
+	server.TLSConfig.ClientCAs = authorities
 	return nil
 }

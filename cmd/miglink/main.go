@@ -24,6 +24,7 @@ type cli struct {
 	Demo        demoCmd        `cmd:"" help:"A controller and an agent per transport, as processes of their own; every link is cut once."`
 	Controller  controllerCmd  `cmd:"" help:"Run a controller."`
 	Agent       agentCmd       `cmd:"" help:"Run an agent."`
+	Token       tokenCmd       `cmd:"" help:"Print a token for a VM or an operator, or make the key that signs them."`
 	Send        sendCmd        `cmd:"" help:"Send a command to a VM, or many from a file."`
 	Status      statusCmd      `cmd:"" help:"Show a command, the commands of a VM, or the fleet."`
 	Fleet       fleetCmd       `cmd:"" help:"List the VMs."`

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/auth"
 )
 
 // The test binary is the program, too, so that processes can be killed and exit statuses seen. The
@@ -191,6 +193,9 @@ func TestBadInput(t *testing.T) {
 	require.NoError(t, err)
 	dead := "http://" + closed.Addr().String()
 	require.NoError(t, closed.Close())
+	keys := t.TempDir()
+	_, err = auth.NewKey(keys)
+	require.NoError(t, err)
 	badLine := filepath.Join(t.TempDir(), "commands.jsonl")
 	require.NoError(t, os.WriteFile(badLine, []byte(
 		`{"vm_id":"vm","type":"drain","parameters":{}}`+"\n\n"+`{"vm_id":"vm","type":"set_log_level","parameters":{"level":"loud"}}`+"\n"), 0o600))
@@ -237,6 +242,32 @@ func TestBadInput(t *testing.T) {
 		"exec of cancel":         {[]string{"agent", "--vm", "vm", "--exec", "cancel=true"}, 2, "cancel"},
 		"exec of no program":     {[]string{"agent", "--vm", "vm", "--exec", "drain=/does/not/exist"}, 2, "/does/not/exist"},
 		"public address":         {[]string{"controller", "--listen", ":0", "--data", t.TempDir()}, 2, "--insecure"},
+		"public, agents asked":   {[]string{"controller", "--listen", ":0", "--data", t.TempDir(), "--keys", keys}, 2, "operators are not asked"},
+		"keys of nobody":         {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--keys", t.TempDir()}, 2, "no key"},
+		"no directory of keys":   {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--keys", "/does/not/exist"}, 2, "/does/not/exist"},
+		"issuer, no audience":    {[]string{"controller", "--oidc-issuer", "https://x"}, 2, "--oidc-audience"},
+		"issuer not a URL":       {[]string{"controller", "--listen", "127.0.0.1:0", "--oidc-issuer", "x", "--oidc-audience", "x"}, 2, "https://issuer"},
+		"any project's issuer":   {[]string{"controller", "--listen", "127.0.0.1:0", "--oidc-issuer", "https://accounts.google.com", "--oidc-audience", "x"}, 2, "project_id is mandatory"},
+		"dead issuer":            {[]string{"controller", "--listen", "127.0.0.1:0", "--oidc-issuer", dead, "--oidc-audience", "x"}, 3, "connection refused"},
+		"require of no issuer":   {[]string{"controller", "--oidc-require", "a=b"}, 2, "--oidc-issuer"},
+		"authority without TLS":  {[]string{"controller", "--client-ca", "x"}, 2, "--tls-cert"},
+		"no authority":           {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", "/does/not/exist", "--tls-cert", "x", "--tls-key", "x"}, 2, "/does/not/exist"},
+		"no authority in it":     {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", badLine, "--tls-cert", "x", "--tls-key", "x"}, 2, "no certificate"},
+		"users of no broker":     {[]string{"controller", "--broker-users"}, 2, "--amqp"},
+		"token of nothing":       {[]string{"token", "--keys", keys}, 2, "one of --vm"},
+		"token without keys":     {[]string{"token", "--vm", "vm"}, 2, "--keys"},
+		"token of no key":        {[]string{"token", "--keys", t.TempDir(), "--vm", "vm"}, 2, "--new-key makes one"},
+		"token, bad VM":          {[]string{"token", "--keys", keys, "--vm", ".."}, 2, "vm_id"},
+		"token, bad pattern":     {[]string{"token", "--keys", keys, "--vms", "["}, 2, "no pattern"},
+		"token of two kinds":     {[]string{"token", "--keys", keys, "--vm", "vm", "--operator", "ann", "--grant", "x"}, 2, "not both"},
+		"token, one and many":    {[]string{"token", "--keys", keys, "--vm", "vm", "--vms", "*"}, 2, "--vms"},
+		"operator of nothing":    {[]string{"token", "--keys", keys, "--operator", "ann"}, 2, "--grant"},
+		"grant to a VM":          {[]string{"token", "--keys", keys, "--vm", "vm", "--grant", "x"}, 2, "--operator"},
+		"token of no time":       {[]string{"token", "--keys", keys, "--vm", "vm", "--ttl", "0s"}, 2, "--ttl"},
+		"no token file":          {[]string{"agent", "--vm", "vm", "--token-file", "/does/not/exist"}, 2, "/does/not/exist"},
+		"no token in the file":   {[]string{"agent", "--vm", "vm", "--token-file", badLine}, 2, "commands.jsonl"},
+		"two tokens":             {[]string{"agent", "--vm", "vm", "--token-file", "x", "--gce-audience", "x"}, 2, "only one"},
+		"a token as a flag":      {[]string{"agent", "--vm", "vm", "--token", "x"}, 2, "unknown flag --token"},
 		"no address":             {[]string{"controller", "--listen", "here", "--data", t.TempDir()}, 2, "--listen"},
 		"address in use":         {[]string{"controller", "--listen", taken, "--data", t.TempDir()}, 2, "in use"},
 		"certificate, no key":    {[]string{"controller", "--tls-cert", "x", "--data", t.TempDir()}, 2, "--tls-key"},

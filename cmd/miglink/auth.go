@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/miglink/miglink/auth"
+	"github.com/miglink/miglink/auth/gce"
+	"github.com/miglink/miglink/auth/oidc"
+	"github.com/miglink/miglink/transport"
+)
+
+// whoIsVM are the flags of a controller that say how an agent shows which VM it is.
+type whoIsVM struct {
+	Keys         string            `help:"Let VMs pass with tokens of the keys in this directory; see miglink token." placeholder:"DIR"`
+	OIDCIssuer   string            `name:"oidc-issuer" help:"Let VMs pass with ID tokens of this issuer." placeholder:"https://HOST"`
+	OIDCAudience string            `name:"oidc-audience" help:"Whom those tokens are for: this controller." placeholder:"AUDIENCE"`
+	OIDCVMClaim  string            `name:"oidc-vm-claim" default:"sub" help:"The claim that names the VM, like google.compute_engine.instance_name." placeholder:"CLAIM"`
+	OIDCRequire  map[string]string `name:"oidc-require" help:"A claim that must have this value, like google.compute_engine.project_id=my-project. Repeatable." placeholder:"CLAIM=VALUE"`
+	ClientCA     string            `name:"client-ca" help:"Let VMs pass with certificates of the authorities in this PEM file." placeholder:"FILE"`
+	BrokerUsers  bool              `help:"Let VMs pass whose user at the RabbitMQ broker has the VM's name."`
+}
+
+// asked says whether agents are authenticated.
+func (w *whoIsVM) asked() bool {
+	return w.Keys != "" || w.OIDCIssuer != "" || w.ClientCA != "" || w.BrokerUsers
+}
+
+func (c *controllerCmd) checkWhoIsVM() error {
+	switch {
+	case (c.OIDCIssuer == "") != (c.OIDCAudience == ""):
+		return usage("--oidc-issuer and --oidc-audience go together")
+	case c.OIDCIssuer == "" && (len(c.OIDCRequire) > 0 || c.OIDCVMClaim != "sub"):
+		return usage("--oidc-require and --oidc-vm-claim are for --oidc-issuer")
+	case c.ClientCA != "" && c.TLSCert == "":
+		return usage("--client-ca is for --tls-cert: without TLS nobody shows a certificate")
+	case c.BrokerUsers && c.AMQP == "":
+		return usage("--broker-users is for --amqp: no other broker says who has sent a hello")
+	}
+	return nil
+}
+
+// authenticator is nil where nobody is asked.
+func (w *whoIsVM) authenticator(ctx context.Context, log *slog.Logger) (transport.Authenticator, error) {
+	var ways []transport.Authenticator
+	if w.Keys != "" {
+		keys, err := auth.OpenKeys(w.Keys, auth.KeysOptions{Log: log})
+		if err != nil {
+			return nil, usage("--keys: %w", err)
+		}
+		v, err := auth.NewVerifier(keys, auth.VerifierOptions{})
+		if err != nil {
+			return nil, usage("--keys: %w", err)
+		}
+		ways = append(ways, auth.JWT(v))
+	}
+	if w.ClientCA != "" {
+		ways = append(ways, auth.Certificate(nil))
+	}
+	if w.BrokerUsers {
+		ways = append(ways, auth.User())
+	}
+	if w.OIDCIssuer != "" { // the last: it may ask the issuer
+		a, err := oidc.New(ctx, w.OIDCIssuer, w.OIDCAudience, oidc.Options{VM: w.OIDCVMClaim, Require: w.OIDCRequire})
+		if errors.Is(err, oidc.ErrIssuer) {
+			return nil, &exitError{exitUnreachable, err}
+		}
+		if err != nil {
+			return nil, usage("--oidc-issuer: %w", err)
+		}
+		ways = append(ways, a)
+	}
+	if len(ways) == 0 {
+		return nil, nil
+	}
+	return auth.Any(ways...), nil
+}
+
+// clientCAs reads --client-ca.
+func (w *whoIsVM) clientCAs() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(w.ClientCA)
+	if err != nil {
+		return nil, usage("--client-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usage("--client-ca: there is no certificate in %s", w.ClientCA)
+	}
+	return pool, nil
+}
+
+// tokenVariable has a token where there is no file of it. A flag would show it to everybody on the machine.
+const tokenVariable = "MIGLINK_TOKEN"
+
+// credentials are the flags of an agent with which it shows that it is its VM.
+type credentials struct {
+	TokenFile   string `help:"File of the token to show, read again for each request. Default: the token in the variable MIGLINK_TOKEN." placeholder:"FILE"`
+	GCEAudience string `name:"gce-audience" help:"Show the identity token of this Google Compute Engine instance, for this audience." placeholder:"AUDIENCE"`
+}
+
+// token is nil where there is none to show. It takes the variable out of the environment: the programs that an
+// agent runs are not to have it.
+func (c *credentials) token(ctx context.Context) (transport.TokenSource, error) {
+	given := os.Getenv(tokenVariable)
+	if err := os.Unsetenv(tokenVariable); err != nil {
+		return nil, fmt.Errorf("%s: %w", tokenVariable, err)
+	}
+	var sources []transport.TokenSource
+	if c.TokenFile != "" {
+		sources = append(sources, auth.File(c.TokenFile))
+	}
+	if c.GCEAudience != "" {
+		sources = append(sources, gce.Identity(c.GCEAudience))
+	}
+	if given != "" {
+		sources = append(sources, auth.Fixed(given))
+	}
+	switch {
+	case len(sources) == 0:
+		return nil, nil
+	case len(sources) > 1:
+		return nil, usage("of --token-file, --gce-audience and %s only one can be meant", tokenVariable)
+	case c.GCEAudience == "": // what is no token now is a mistake; what becomes none may be mended
+		if _, err := sources[0](ctx); err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+	}
+	return sources[0], nil
+}
