@@ -102,7 +102,7 @@ func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.Agen
 // statusOf is for those who only know gRPC; the close frame before it says more.
 func statusOf(c transport.Code) connect.Code {
 	switch c {
-	case transport.CodeUnauthorized:
+	case transport.CodeUnauthorized, transport.CodeCredentialsExpired:
 		return connect.CodeUnauthenticated
 	case transport.CodeRevoked, transport.CodeForbidden:
 		return connect.CodePermissionDenied
@@ -110,6 +110,8 @@ func statusOf(c transport.Code) connect.Code {
 		return connect.CodeInvalidArgument
 	case transport.CodeReplaced, transport.CodeSuperseded:
 		return connect.CodeAborted
+	case transport.CodeRateLimited:
+		return connect.CodeResourceExhausted
 	case transport.CodeInternal:
 		return connect.CodeInternal
 	}
