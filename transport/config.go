@@ -15,7 +15,8 @@ type Config struct {
 	Broker string
 	// Prefix begins the names of everything on the broker. Empty is miglink.
 	Prefix string
-	// TLS is for https, and for a broker that speaks TLS; nil is Go's default.
+	// TLS is for https, and for a broker that speaks TLS; nil is Go's default. Where no MinVersion is set, TLS
+	// 1.3 is the least. See package tlsfile for one that reads files again. Google Cloud Pub/Sub has its own.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial and each request. Over a broker the token is in the
 	// hello. Nil sends none.

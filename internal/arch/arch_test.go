@@ -40,7 +40,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"internal/broker":        {"internal/refusal transport transport/framed", "cenkalti/backoff x/sync"},
 	"transport/nats":         {"internal/broker internal/secure transport transport/framed", "google/uuid nats-io/nats.go"},
 	"transport/redis":        {"internal/broker internal/secure transport transport/framed", "google/uuid redis/go-redis"},
-	"transport/rabbitmq":     {"internal/broker internal/secure transport transport/framed", "google/uuid rabbitmq/amqp091-go"},
+	"transport/rabbitmq":     {"internal/broker internal/secure transport transport/framed transport/tlsfile", "google/uuid rabbitmq/amqp091-go"},
 	"transport/gcppubsub":    {"internal/broker transport transport/framed", "google/uuid cloud.google.com/go/pubsub googleapis/gax-go google.golang.org x/sync"},
 	"transport/uplink":       {"ack event internal/httplink internal/wire internal/wirejson transport", ""},
 	"transport/sse":          {"ack command event internal/httplink internal/wire internal/wirejson transport transport/uplink", "tmaxmax/go-sse"},

@@ -8,17 +8,20 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/miglink/miglink/internal/secure"
 )
 
 // NewClient is an HTTP client for links: bounded where it connects, and not where an answer takes
-// its time. It speaks HTTP/2 where the controller does, and asks the environment for a proxy.
+// its time. It speaks HTTP/2 where the controller does, and asks the environment for a proxy. Where config sets
+// no MinVersion, TLS 1.3 is the least.
 func NewClient(config *tls.Config) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dialer.DialContext,
-			TLSClientConfig:        config,
+			TLSClientConfig:        secure.TLS(config),
 			TLSHandshakeTimeout:    10 * time.Second,
 			ExpectContinueTimeout:  time.Second,
 			ForceAttemptHTTP2:      true,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 )
@@ -263,4 +265,28 @@ func FuzzHello(f *testing.F) {
 			t.Fatalf("%+v became %+v, %v", h, again, err)
 		}
 	})
+}
+
+// TLS 1.2 is spoken by a client of which somebody has said so.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewAuthority(t)
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = certtest.Old(t, ca)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	get := func(c *tls.Config) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, http.NoBody)
+		require.NoError(t, err)
+		client := httplink.NewClient(c)
+		defer client.CloseIdleConnections()
+		return client.Do(req)
+	}
+	_, err := get(&tls.Config{RootCAs: ca.Pool()})
+	require.ErrorContains(t, err, "protocol version")
+	resp, err := get(&tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12})
+	require.NoError(t, err)
+	httplink.Drain(resp.Body)
+	require.EqualValues(t, tls.VersionTLS12, resp.TLS.Version)
 }

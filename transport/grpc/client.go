@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
@@ -25,7 +26,7 @@ const maxMessage = 2 << 20
 
 // Options are optional.
 type Options struct {
-	// TLS is for https. Default: Go's.
+	// TLS is for https. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial. Default: none.
 	Token transport.TokenSource
@@ -44,6 +45,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.TLS = secure.TLS(o.TLS)
 	return &Transport{url: base.Scheme + "://" + base.Host, o: o}, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
@@ -200,6 +201,26 @@ func TestTLS(t *testing.T) {
 
 	_, err = dial(t, s.URL, grpc.Options{})
 	require.ErrorAs(t, err, new(*tls.CertificateVerificationError))
+}
+
+// TLS 1.2 is spoken by who has said so.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	mux := http.NewServeMux()
+	mux.Handle(grpc.Handler(c, grpc.HandlerOptions{}))
+	ca := certtest.NewAuthority(t)
+	s := httptest.NewUnstartedServer(mux)
+	s.EnableHTTP2 = true
+	s.TLS = certtest.Old(t, ca)
+	s.StartTLS()
+	defer s.Close()
+	defer c.Close()
+	_, err := dial(t, s.URL, grpc.Options{TLS: &tls.Config{RootCAs: ca.Pool()}})
+	require.ErrorContains(t, err, "protocol version")
+	l, err := dial(t, s.URL, grpc.Options{TLS: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}})
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
 }
 
 func TestDialErrors(t *testing.T) {

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -16,7 +17,9 @@ import (
 type Options struct {
 	// Prefix of all subjects. Default: miglink.
 	Prefix string
-	// NATS are the library's own options, for credentials and TLS.
+	// TLS is for a broker that speaks it. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	TLS *tls.Config
+	// NATS are the library's own options, for credentials. What they say of TLS counts.
 	NATS []nats.Option
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
@@ -40,7 +43,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{url: url, prefix: prefix, nats: o.NATS, token: o.Token}, nil
+	return &Transport{url: url, prefix: prefix, nats: append([]nats.Option{withTLS(o.TLS)}, o.NATS...), token: o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the broker is that of the Config.
@@ -48,11 +51,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "nats://host:4222", "nats", "tls", "ws", "wss"); err != nil {
 		return nil, err
 	}
-	o := Options{Prefix: c.Prefix, Token: c.Token, NATS: []nats.Option{func(o *nats.Options) error {
-		o.TLSConfig = c.TLS // for tls:// and where the broker wants it; nats.Secure would insist
-		return nil
-	}}}
-	return New(c.Broker, o)
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
 }
 
 // Dial implements transport.Transport.

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 )
 
 const (
@@ -41,6 +43,14 @@ func checkURL(raw string) error {
 		}
 	}
 	return nil
+}
+
+// withTLS is for tls:// and where the broker wants it; nats.Secure would insist.
+func withTLS(c *tls.Config) nats.Option {
+	return func(o *nats.Options) error {
+		o.TLSConfig = secure.TLS(c)
+		return nil
+	}
 }
 
 // dialer connects for the library, which forgets why it could not.

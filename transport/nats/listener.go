@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,9 @@ import (
 type ListenOptions struct {
 	// Prefix of all subjects. Default: miglink.
 	Prefix string
-	// NATS are the library's own options, for credentials and TLS.
+	// TLS is for a broker that speaks it. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	TLS *tls.Config
+	// NATS are the library's own options, for credentials. What they say of TLS counts.
 	NATS []nats.Option
 	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
 	Authenticator transport.Authenticator
@@ -56,6 +59,7 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		prefix: prefix,
 	}
 	l.conn, err = connect(ctx, url, append([]nats.Option{
+		withTLS(o.TLS),
 		nats.Name("miglink controller"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(time.Second),

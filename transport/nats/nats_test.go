@@ -25,6 +25,7 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/brokertest"
+	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
@@ -433,10 +434,7 @@ func TestTLS(t *testing.T) {
 	for _, wants := range []*tls.Config{nil, {Certificates: https.TLS.Certificates}} {
 		s := broker(t, server.Options{TLSConfig: wants, TLS: wants != nil, TLSTimeout: 5})
 		url := "nats://" + s.Addr().String()
-		listen(t, url, newController(t), nats.ListenOptions{NATS: []natsgo.Option{func(o *natsgo.Options) error {
-			o.TLSConfig = config
-			return nil
-		}}})
+		listen(t, url, newController(t), nats.ListenOptions{TLS: config})
 		tr, err := nats.Open(transport.Config{Broker: url, TLS: config})
 		require.NoError(t, err)
 		l, err := tr.Dial(t.Context(), hello)
@@ -448,6 +446,35 @@ func TestTLS(t *testing.T) {
 			require.NoError(t, l.Close())
 		}
 		require.Equal(t, wants != nil, err != nil, "without the certificate's authority")
+	}
+}
+
+// TLS 1.2 is spoken by who has said so, here or by the library's own options.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewAuthority(t)
+	s := broker(t, server.Options{TLSConfig: certtest.Old(t, ca), TLS: true, TLSTimeout: 5})
+	url := "tls://" + s.Addr().String()
+	c := newController(t)
+	ours, old := &tls.Config{RootCAs: ca.Pool()}, &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}
+	library := []natsgo.Option{natsgo.Secure(old)}
+
+	_, err := nats.Listen(t.Context(), url, c, nats.ListenOptions{TLS: ours})
+	require.ErrorContains(t, err, "protocol version")
+	_, err = dial(t, url, nats.Options{TLS: ours})
+	require.ErrorContains(t, err, "protocol version")
+	_, err = dial(t, url, nats.Options{})
+	require.ErrorContains(t, err, "protocol version")
+	for _, o := range []nats.ListenOptions{{TLS: old}, {NATS: library}} {
+		l, err := nats.Listen(t.Context(), url, c, o)
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}
+	listen(t, url, c, nats.ListenOptions{TLS: old})
+	for _, o := range []nats.Options{{TLS: old}, {NATS: library}} {
+		l, err := dial(t, url, o)
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
 	}
 }
 

@@ -17,7 +17,10 @@ import (
 type Options struct {
 	// Prefix names the exchange, and begins the names of queues. Default: miglink.
 	Prefix string
-	// AMQP changes the library's own configuration, for credentials and TLS.
+	// TLS is for amqps. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
+	// TLS 1.3 is the least.
+	TLS *tls.Config
+	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
 	AMQP func(*amqp.Config)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
@@ -32,7 +35,7 @@ type Transport struct {
 // New returns a Transport to the controllers that listen on the broker at url, as
 // amqp://user:password@host:5672/vhost. Each link has a connection to the broker of its own.
 func New(url string, o Options) (*Transport, error) {
-	s, err := newSettings(url, o.Prefix, o.AMQP)
+	s, err := newSettings(url, o.Prefix, o.TLS, o.AMQP)
 	if err != nil {
 		return nil, err
 	}
@@ -44,16 +47,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "amqp://host:5672", "amqp", "amqps"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, AMQP: withTLS(c.TLS), Token: c.Token})
-}
-
-// withTLS has amqps speak TLS as c says.
-func withTLS(c *tls.Config) func(*amqp.Config) {
-	return func(o *amqp.Config) {
-		if c != nil {
-			o.TLSClientConfig = c.Clone() // the library completes it
-		}
-	}
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
 }
 
 var (

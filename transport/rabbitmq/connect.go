@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
+	"github.com/miglink/miglink/transport/tlsfile"
 )
 
 const (
@@ -25,10 +28,11 @@ type settings struct {
 	url       string
 	user      string // whom the broker will know us as; empty: not known here
 	exchange  string
+	tls       *tls.Config // nil: the URL is not of amqps
 	configure func(*amqp.Config)
 }
 
-func newSettings(url, prefix string, configure func(*amqp.Config)) (settings, error) {
+func newSettings(url, prefix string, c *tls.Config, configure func(*amqp.Config)) (settings, error) {
 	if prefix == "" {
 		prefix = broker.DefaultPrefix
 	}
@@ -39,7 +43,29 @@ func newSettings(url, prefix string, configure func(*amqp.Config)) (settings, er
 	if err != nil || u.Host == "" {
 		return settings{}, errors.New("the broker's URL is to be like amqp://host:5672/vhost, or amqps") // it may hold a password
 	}
-	return settings{url: url, user: u.Username, exchange: prefix, configure: configure}, nil
+	if c, err = withTLS(u, c); err != nil {
+		return settings{}, err
+	}
+	return settings{url: url, user: u.Username, exchange: prefix, tls: c, configure: configure}, nil
+}
+
+// withTLS is what amqps speaks TLS with: c, or what the URL's query names, as the library has it.
+func withTLS(u amqp.URI, c *tls.Config) (*tls.Config, error) {
+	if u.Scheme != "amqps" {
+		return nil, nil
+	}
+	if c != nil {
+		return secure.TLS(c), nil
+	}
+	files := tlsfile.ClientFiles{CA: u.CACertFile, Cert: u.CertFile, Key: u.KeyFile}
+	if net.ParseIP(u.Host) != nil {
+		files.Addresses = []string{u.Host}
+	}
+	c, err := tlsfile.Client(files)
+	if err == nil {
+		c.ServerName = u.ServerName
+	}
+	return c, err
 }
 
 // connection is one to the broker, with its channels. A channel that the broker closes ends it all.
@@ -62,6 +88,7 @@ func (s settings) connect(ctx context.Context, name string, returned func(key st
 	var raw net.Conn
 	config := amqp.Config{
 		Heartbeat: heartbeat, Properties: amqp.NewConnectionProperties(),
+		TLSClientConfig: s.tls.Clone(), // the library completes it
 		Dial: func(network, addr string) (net.Conn, error) {
 			d := net.Dialer{KeepAlive: 15 * time.Second}
 			c, err := d.DialContext(ctx, network, addr)

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -23,7 +24,10 @@ const helloTTL = 10_000
 type ListenOptions struct {
 	// Prefix names the exchange, and begins the names of queues. Default: miglink.
 	Prefix string
-	// AMQP changes the library's own configuration, for credentials and TLS.
+	// TLS is for amqps. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
+	// TLS 1.3 is the least.
+	TLS *tls.Config
+	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
 	AMQP func(*amqp.Config)
 	// Authenticator lets the hello of a VM pass, or says why not. The Credentials' User is the hello's
 	// user-id, which the broker has checked, where there is one. Default: whoever may publish it passes.
@@ -49,7 +53,7 @@ type Listener struct {
 // bounds the attempt to connect. A connection that is lost later ends its links and is made anew for as
 // long as it takes.
 func Listen(ctx context.Context, url string, t transport.Transport, o ListenOptions) (*Listener, error) {
-	s, err := newSettings(url, o.Prefix, o.AMQP)
+	s, err := newSettings(url, o.Prefix, o.TLS, o.AMQP)
 	if err != nil {
 		return nil, err
 	}

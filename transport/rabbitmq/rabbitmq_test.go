@@ -1,7 +1,9 @@
 package rabbitmq_test
 
 import (
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,6 +38,8 @@ func server(t *testing.T) string {
 	require.NoError(t, c.Close())
 	return url
 }
+
+func brokerAddr(u amqp.URI) string { return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)) }
 
 func listen(t *testing.T, url string, c transport.Transport, o rabbitmq.ListenOptions) *rabbitmq.Listener {
 	t.Helper()

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -16,7 +17,9 @@ import (
 type Options struct {
 	// Prefix of all channels. Default: miglink.
 	Prefix string
-	// Redis changes the library's own options, for credentials and TLS.
+	// TLS is for rediss. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	TLS *tls.Config
+	// Redis changes the library's own options, for credentials. What it says of TLS counts.
 	Redis func(*redis.Options)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
@@ -31,7 +34,7 @@ type Transport struct {
 // New returns a Transport to the controllers that listen on the server at url, as redis://host:6379. Each
 // link has two connections to the server of its own.
 func New(url string, o Options) (*Transport, error) {
-	s, err := newSettings(url, o.Prefix, o.Redis)
+	s, err := newSettings(url, o.Prefix, o.TLS, o.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +48,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "redis://host:6379", "redis", "rediss", "unix"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, Redis: withTLS(c.TLS), Token: c.Token})
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
 }
 
 var errNobody = errors.New("no controller listens on this Redis server")

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 )
 
 const (
@@ -27,7 +28,7 @@ type settings struct {
 	options redis.Options
 }
 
-func newSettings(url, prefix string, configure func(*redis.Options)) (settings, error) {
+func newSettings(url, prefix string, c *tls.Config, configure func(*redis.Options)) (settings, error) {
 	if prefix == "" {
 		prefix = broker.DefaultPrefix
 	}
@@ -37,6 +38,9 @@ func newSettings(url, prefix string, configure func(*redis.Options)) (settings, 
 	o, err := redis.ParseURL(url)
 	if err != nil || o.Addr == "" {
 		return settings{}, errors.New("the server's URL is to be like redis://host:6379, or rediss") // it may hold a password
+	}
+	if o.TLSConfig != nil {
+		o.TLSConfig = withTLS(o.TLSConfig, c)
 	}
 	o.MaxRetries, o.DialerRetries = -1, 1 // what fails ends its link
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = connectTimeout, commandTimeout, commandTimeout
@@ -48,18 +52,17 @@ func newSettings(url, prefix string, configure func(*redis.Options)) (settings, 
 	return settings{prefix, *o}, nil
 }
 
-// withTLS has rediss speak TLS as c says.
-func withTLS(c *tls.Config) func(*redis.Options) {
-	return func(o *redis.Options) {
-		if o.TLSConfig == nil || c == nil {
-			return
-		}
-		name := o.TLSConfig.ServerName
-		o.TLSConfig = c.Clone()
-		if o.TLSConfig.ServerName == "" {
-			o.TLSConfig.ServerName = name
-		}
+// withTLS is what rediss speaks TLS with: c, or what the library has made of the URL.
+func withTLS(ofURL, c *tls.Config) *tls.Config {
+	if c == nil {
+		ofURL.MinVersion = 0 // which is the library's, and nobody's decision
+		return secure.TLS(ofURL)
 	}
+	c = secure.TLS(c)
+	if c.ServerName == "" {
+		c.ServerName = ofURL.ServerName
+	}
+	return c
 }
 
 func (s settings) hello(name string) string    { return s.prefix + ":hello:" + name }

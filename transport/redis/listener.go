@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,9 @@ const (
 type ListenOptions struct {
 	// Prefix of all channels and keys. Default: miglink.
 	Prefix string
-	// Redis changes the library's own options, for credentials and TLS.
+	// TLS is for rediss. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	TLS *tls.Config
+	// Redis changes the library's own options, for credentials. What it says of TLS counts.
 	Redis func(*redis.Options)
 	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
 	Authenticator transport.Authenticator
@@ -48,7 +51,7 @@ type Listener struct {
 // bounds the attempt to connect, which also tries what will be needed. A connection that is lost later
 // ends its links and is made anew for as long as it takes.
 func Listen(ctx context.Context, url string, t transport.Transport, o ListenOptions) (*Listener, error) {
-	s, err := newSettings(url, o.Prefix, o.Redis)
+	s, err := newSettings(url, o.Prefix, o.TLS, o.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/longpoll"
 	"github.com/miglink/miglink/transport/sse"
@@ -68,7 +69,7 @@ func unserved(mux *http.ServeMux, r *http.Request) httplink.Problem {
 
 // NewServer returns a server for h that is safe to put on a public address: bounded where a client
 // could stall it, unbounded where a stream must live. It speaks HTTP/1.1 and HTTP/2, also without
-// TLS. Requests end with ctx.
+// TLS; with it, TLS 1.3, unless its TLSConfig is given another MinVersion. Requests end with ctx.
 func NewServer(ctx context.Context, h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -80,6 +81,7 @@ func NewServer(ctx context.Context, h http.Handler) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		Protocols:         protocols,
+		TLSConfig:         secure.TLS(nil),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 }

@@ -2,9 +2,12 @@ package web_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +21,8 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/certtest"
+	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/longpoll"
@@ -159,4 +164,37 @@ func readAll(t *testing.T, resp *http.Response) string {
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	return string(b)
+}
+
+// TLS 1.2 is spoken by a server of which somebody has said so.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewAuthority(t)
+	for _, old := range []bool{false, true} {
+		server := web.NewServer(t.Context(), http.NotFoundHandler())
+		server.ErrorLog = log.New(io.Discard, "", 0)
+		server.TLSConfig.Certificates = []tls.Certificate{ca.Server(t, "127.0.0.1").TLS(t)}
+		if old {
+			server.TLSConfig.MinVersion = tls.VersionTLS12
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		served := make(chan error, 1)
+		go func() { served <- server.ServeTLS(l, "", "") }()
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			client := httplink.NewClient(&tls.Config{RootCAs: ca.Pool(), MinVersion: version, MaxVersion: version})
+			resp, err := client.Get("https://" + l.Addr().String())
+			if version == tls.VersionTLS12 && !old {
+				require.ErrorContains(t, err, "protocol version")
+				continue
+			}
+			require.NoError(t, err)
+			readAll(t, resp)
+			require.Equal(t, version, resp.TLS.Version)
+			require.Equal(t, 2, resp.ProtoMajor)
+			client.CloseIdleConnections()
+		}
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+	}
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
 
 // Options are optional.
 type Options struct {
-	// TLS is for wss. Default: Go's.
+	// TLS is for wss. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial. Default: none.
 	Token transport.TokenSource
@@ -52,7 +53,7 @@ func New(url string, o Options) (*Transport, error) {
 		dialer: websocket.Dialer{
 			NetDialContext:   network.DialContext,
 			Proxy:            http.ProxyFromEnvironment,
-			TLSClientConfig:  o.TLS,
+			TLSClientConfig:  secure.TLS(o.TLS),
 			HandshakeTimeout: 15 * time.Second,
 			ReadBufferSize:   writeBuffer,
 			WriteBufferSize:  writeBuffer,

@@ -20,6 +20,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
@@ -250,6 +251,21 @@ func TestTLS(t *testing.T) {
 	page, err := l.Receive(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, r.ID(), page[0].ID)
+}
+
+// TLS 1.2 is spoken by who has said so.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	c, s := serve(t, 0)
+	ca := certtest.NewAuthority(t)
+	addr, versions := certtest.Front(t, certtest.Old(t, ca), s.Listener.Addr().String())
+	_, err := dial(t, "https://"+addr, ws.Options{TLS: &tls.Config{RootCAs: ca.Pool()}})
+	require.ErrorContains(t, err, "protocol version")
+	l, err := dial(t, "https://"+addr, ws.Options{TLS: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}})
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.EqualValues(t, tls.VersionTLS12, <-versions)
+	require.NoError(t, c.Close())
 }
 
 // Either end notices that the other is gone without a sign.
