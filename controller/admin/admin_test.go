@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"github.com/miglink/miglink/internal/memnet"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/web"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -280,6 +282,31 @@ func TestWatch(t *testing.T) {
 	}
 	require.NoError(t, w.c.Close())
 	require.ErrorContains(t, <-ended, "ended the stream")
+}
+
+// Over HTTP/2 a write deadline ends a stream on which nobody writes, too: a watch leaves none behind.
+func TestWatchIdlesOverHTTP2(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), admin.Handler(c, admin.Options{})))
+		defer stop()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://controller/watch", http.NoBody)
+		require.NoError(t, err)
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		lines := bufio.NewScanner(resp.Body)
+		comments := 0
+		for comments < 10 && lines.Scan() { // one each 15 s
+			if strings.HasPrefix(lines.Text(), ":") {
+				comments++
+			}
+		}
+		require.NoError(t, lines.Err())
+		require.Equal(t, 10, comments)
+	})
 }
 
 func TestAuthenticate(t *testing.T) {

@@ -219,6 +219,7 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 	deadline := http.NewResponseController(w)
 	send := func(m *sse.Message) error {
 		_ = deadline.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
+		defer deadline.SetWriteDeadline(time.Time{})                //nolint:errcheck // or HTTP/2 would end an idle stream
 		return errors.Join(session.Send(m), session.Flush())
 	}
 	comment := &sse.Message{}

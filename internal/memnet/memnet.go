@@ -39,6 +39,15 @@ func Serve(server *http.Server) (client *http.Client, stop func()) {
 	}
 }
 
+// ServeHTTP2 is Serve with a client that speaks HTTP/2, which the server has to speak without TLS.
+func ServeHTTP2(server *http.Server) (client *http.Client, stop func()) {
+	client, stop = Serve(server)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client.Transport.(*http.Transport).Protocols = protocols
+	return client, stop
+}
+
 // DialContext connects, whatever the address.
 func (l *Listener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()

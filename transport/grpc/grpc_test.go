@@ -10,8 +10,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	googlegrpc "google.golang.org/grpc"
@@ -24,12 +26,15 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/brokertest"
 	"github.com/miglink/miglink/internal/certtest"
+	"github.com/miglink/miglink/internal/memnet"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
 	"github.com/miglink/miglink/transport/grpc"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
+	"github.com/miglink/miglink/transport/grpc/miglinkv1/miglinkv1connect"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -201,6 +206,33 @@ func TestTLS(t *testing.T) {
 
 	_, err = dial(t, s.URL, grpc.Options{})
 	require.ErrorAs(t, err, new(*tls.CertificateVerificationError))
+}
+
+// A write deadline ends a stream on which nobody writes, too: none is left behind.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		mux := http.NewServeMux()
+		mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Keepalive: 10 * time.Minute}))
+		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), mux))
+		defer stop()
+		s := miglinkv1connect.NewCommandLinkClient(client, "http://controller", connect.WithGRPC()).Attach(t.Context())
+		require.NoError(t, s.Send(&pb.AgentFrame{N: 1, Frame: &pb.AgentFrame_Hello{Hello: &pb.Hello{Version: 1, VmId: "vm-1", Instance: "i-1"}}}))
+		welcome, err := s.Receive()
+		require.NoError(t, err)
+		require.NotNil(t, welcome.GetWelcome())
+		time.Sleep(time.Minute)
+		r := brokertest.Send(t, c, command.Drain{})
+		commands, err := s.Receive()
+		require.NoError(t, err)
+		require.Equal(t, r.ID(), commands.GetCommands().GetDeliveries()[0].GetCommand().GetId())
+		require.NoError(t, s.CloseRequest())
+		_, err = s.Receive()
+		require.Error(t, err)
+		require.NoError(t, s.CloseResponse())
+	})
 }
 
 // TLS 1.2 is spoken by who has said so.

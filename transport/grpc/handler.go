@@ -144,6 +144,9 @@ func (p *serverPipe) Send(f *framed.Frame) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sending = false
+	if !p.closed {
+		_ = p.deadline.SetWriteDeadline(time.Time{}) // or it would end an idle stream
+	}
 	return err
 }
 

@@ -184,6 +184,7 @@ func (s *stream) close(e *transport.Error) error {
 
 func (s *stream) send(messages ...*sse.Message) error {
 	_ = s.deadline.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
+	defer s.deadline.SetWriteDeadline(time.Time{})                //nolint:errcheck // or HTTP/2 would end an idle stream
 	for _, m := range messages {
 		if err := s.session.Send(m); err != nil {
 			return err

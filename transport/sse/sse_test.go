@@ -111,6 +111,28 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
+// Over HTTP/2 a write deadline ends a stream on which nobody writes, too: none is left behind.
+func TestIdleOverHTTP2(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
+		defer stop()
+		l, err := open(t, "http://controller/", sse.Options{Client: client}).Dial(t.Context(), hello)
+		require.NoError(t, err)
+		defer l.Close()
+		for range 3 {
+			time.Sleep(time.Minute)
+			r := send(t, c, "vm-1", 1)
+			page, err := l.Receive(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, r.ID(), page[0].ID)
+			require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded}))
+		}
+	})
+}
+
 // A client that does not read holds its own stream up, until the write deadline ends it, and nothing
 // else.
 func TestClientThatDoesNotRead(t *testing.T) {
