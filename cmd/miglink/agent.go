@@ -20,7 +20,8 @@ type agentCmd struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
 	VM         string `required:"" help:"Name of the VM." placeholder:"ID"`
 	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis, rabbitmq or gcppubsub; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
-	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST, amqp://HOST or gcppubsub://PROJECT." placeholder:"URL"`
+	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST or amqp://HOST, with TLS tls://HOST, rediss://HOST or amqps://HOST, or gcppubsub://PROJECT." placeholder:"URL"`
+	tlsFlags
 	prefix
 	credentials
 	Journal   string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
@@ -40,7 +41,11 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, Token: token, Log: log})
+	secure, err := c.config(log, c.Controller, c.Broker)
+	if err != nil {
+		return err
+	}
+	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, TLS: secure, Token: token, Log: log})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

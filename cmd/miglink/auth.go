@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,19 +77,6 @@ func (w *whoIsVM) authenticator(ctx context.Context, log *slog.Logger) (transpor
 		return nil, nil
 	}
 	return auth.Any(ways...), nil
-}
-
-// clientCAs reads --client-ca.
-func (w *whoIsVM) clientCAs() (*x509.CertPool, error) {
-	pem, err := os.ReadFile(w.ClientCA)
-	if err != nil {
-		return nil, usage("--client-ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("--client-ca: there is no certificate in %s", w.ClientCA)
-	}
-	return pool, nil
 }
 
 // tokenVariable has a token where there is no file of it. A flag would show it to everybody on the machine.

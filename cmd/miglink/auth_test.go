@@ -83,7 +83,7 @@ func TestTokens(t *testing.T) {
 			require.Zero(t, a.interrupt(), a.log)
 
 			run("another-"+name, "--token-file", relay).log.await(t, "another VM's")
-			run("none-" + name).log.await(t, "unauthorized")
+			run("none-"+name).log.await(t, "unauthorized")
 			run("operator-"+name, "--token-file", operator).log.await(t, "unauthorized")
 			for _, vm := range []string{"another-", "none-", "operator-"} {
 				ctl.log.await(t, vm+name)

@@ -55,10 +55,15 @@ func (quiet) Printf(context.Context, string, ...any) {}
 type operator struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
 	Output     string `enum:"table,json" default:"table" help:"table or json."`
+	tlsFlags
 }
 
 func (o operator) client() (*admin.Client, error) {
-	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{})
+	secure, err := o.config(nil, o.Controller)
+	if err != nil {
+		return nil, err
+	}
+	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/rabbitmq"
 	"github.com/miglink/miglink/transport/redis"
+	"github.com/miglink/miglink/transport/tlsfile"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -27,7 +28,7 @@ type controllerCmd struct {
 	Listen   string `default:"127.0.0.1:8080" help:"Address to listen on." placeholder:"HOST:PORT"`
 	Data     string `default:"miglink-data" help:"Directory of the ledger." placeholder:"DIR"`
 	Insecure bool   `help:"Listen on an address that others can reach, although not everybody is asked for credentials."`
-	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS." placeholder:"FILE"`
+	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS. Both are read again when they change." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
 
 	whoIsVM
@@ -38,6 +39,7 @@ type controllerCmd struct {
 	Redis     string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
 	AMQP      string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
 	GCPPubSub string `name:"gcppubsub" help:"Also take agents from Google Cloud Pub/Sub." placeholder:"gcppubsub://PROJECT"`
+	brokerTLSFlags
 	prefix
 
 	Keepalive   time.Duration `help:"A link is dead after twice this time in silence. Default: 15s; 1m over Google Cloud Pub/Sub, where each message costs." placeholder:"DURATION"`
@@ -65,6 +67,10 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	https, err := c.https(log)
+	if err != nil {
+		return err
+	}
 	l, err := c.ledger(ctx)
 	if err != nil {
 		return err
@@ -86,11 +92,6 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRequests()
 	server := web.NewServer(requests, mux)
-	if c.ClientCA != "" {
-		if err := c.askForCertificates(server); err != nil {
-			return err
-		}
-	}
 
 	closeBrokers, err := c.listenAtBrokers(ctx, ctl, vms, log)
 	if err != nil {
@@ -105,9 +106,9 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	scheme := "http"
-	if c.TLSCert != "" {
-		scheme = "https"
-		go func() { served <- server.ServeTLS(listener, c.TLSCert, c.TLSKey) }()
+	if https != nil {
+		scheme, server.TLSConfig = "https", https
+		go func() { served <- server.ServeTLS(listener, "", "") }()
 	} else {
 		go func() { served <- server.Serve(listener) }()
 	}
@@ -129,6 +130,18 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	return errors.Join(err, server.Shutdown(limit))
 }
 
+// https is how TLS is served; nil: it is not.
+func (c *controllerCmd) https(log *slog.Logger) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	config, err := tlsfile.Server(tlsfile.ServerFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.ClientCA, Log: log})
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return config, nil
+}
+
 // ledger opens the ledger, once no other controller has it.
 func (c *controllerCmd) ledger(ctx context.Context) (*bolt.Ledger, error) {
 	for said := false; ; said = true {
@@ -148,6 +161,10 @@ func (c *controllerCmd) ledger(ctx context.Context) (*bolt.Ledger, error) {
 
 // listenAtBrokers takes agents from all the brokers that are given.
 func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Controller, vms transport.Authenticator, log *slog.Logger) (closeAll func(), err error) {
+	secure, err := c.brokerTLSFlags.config(log, c.NATS, c.Redis, c.AMQP)
+	if err != nil {
+		return nil, err
+	}
 	var open []io.Closer
 	closeAll = func() {
 		for _, l := range open {
@@ -166,13 +183,13 @@ func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Con
 		open = append(open, l)
 	}
 	listen(c.NATS, func() (io.Closer, error) {
-		return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
+		return nats.Listen(ctx, c.NATS, ctl, nats.ListenOptions{Prefix: c.Prefix, TLS: secure, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.Redis, func() (io.Closer, error) {
-		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
+		return redis.Listen(ctx, c.Redis, ctl, redis.ListenOptions{Prefix: c.Prefix, TLS: secure, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.AMQP, func() (io.Closer, error) {
-		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
+		return rabbitmq.Listen(ctx, c.AMQP, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, TLS: secure, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
 	})
 	listen(c.GCPPubSub, func() (io.Closer, error) {
 		return gcppubsub.Listen(ctx, c.GCPPubSub, ctl, gcppubsub.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, Log: log})
@@ -236,18 +253,4 @@ func loopback(address string) (bool, error) {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
-}
-
-// askForCertificates has a server verify the certificates that clients show; who shows none may have a token.
-func (c *controllerCmd) askForCertificates(server *http.Server) error {
-	authorities, err := c.clientCAs()
-	if err != nil {
-		return err
-	}
-	if server.TLSConfig == nil {
-		server.TLSConfig = &tls.Config{}
-	}
-	server.TLSConfig.ClientAuth = tls.VerifyClientCertIfGiven
-	server.TLSConfig.ClientCAs = authorities
-	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/miglink/miglink/auth"
+	"github.com/miglink/miglink/internal/certtest"
 )
 
 // The test binary is the program, too, so that processes can be killed and exit statuses seen. The
@@ -196,6 +197,8 @@ func TestBadInput(t *testing.T) {
 	keys := t.TempDir()
 	_, err = auth.NewKey(keys)
 	require.NoError(t, err)
+	ca, pair := certtest.NewAuthority(t), certtest.NewFiles(t)
+	pair.Write(ca.Server(t, "127.0.0.1"), ca)
 	badLine := filepath.Join(t.TempDir(), "commands.jsonl")
 	require.NoError(t, os.WriteFile(badLine, []byte(
 		`{"vm_id":"vm","type":"drain","parameters":{}}`+"\n\n"+`{"vm_id":"vm","type":"set_log_level","parameters":{"level":"loud"}}`+"\n"), 0o600))
@@ -251,8 +254,8 @@ func TestBadInput(t *testing.T) {
 		"dead issuer":            {[]string{"controller", "--listen", "127.0.0.1:0", "--oidc-issuer", dead, "--oidc-audience", "x"}, 3, "connection refused"},
 		"require of no issuer":   {[]string{"controller", "--oidc-require", "a=b"}, 2, "--oidc-issuer"},
 		"authority without TLS":  {[]string{"controller", "--client-ca", "x"}, 2, "--tls-cert"},
-		"no authority":           {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", "/does/not/exist", "--tls-cert", "x", "--tls-key", "x"}, 2, "/does/not/exist"},
-		"no authority in it":     {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", badLine, "--tls-cert", "x", "--tls-key", "x"}, 2, "no certificate"},
+		"no clients' authority":  {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", "/does/not/exist", "--tls-cert", pair.Cert, "--tls-key", pair.Key}, 2, "/does/not/exist"},
+		"no authority in it":     {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--client-ca", badLine, "--tls-cert", pair.Cert, "--tls-key", pair.Key}, 2, "no PEM certificate"},
 		"users of no broker":     {[]string{"controller", "--broker-users"}, 2, "--amqp"},
 		"token of nothing":       {[]string{"token", "--keys", keys}, 2, "one of --vm"},
 		"token without keys":     {[]string{"token", "--vm", "vm"}, 2, "--keys"},
@@ -270,6 +273,11 @@ func TestBadInput(t *testing.T) {
 		"a token as a flag":      {[]string{"agent", "--vm", "vm", "--token", "x"}, 2, "unknown flag --token"},
 		"no address":             {[]string{"controller", "--listen", "here", "--data", t.TempDir()}, 2, "--listen"},
 		"address in use":         {[]string{"controller", "--listen", taken, "--data", t.TempDir()}, 2, "in use"},
+		"no certificate":         {[]string{"controller", "--tls-cert", "/does/not/exist", "--tls-key", badLine, "--data", t.TempDir()}, 2, "/does/not/exist"},
+		"no authority":           {[]string{"agent", "--vm", "x", "--ca", badLine}, 2, "no PEM certificate"},
+		"no authority, operator": {[]string{"fleet", "--ca", badLine}, 2, "no PEM certificate"},
+		"client, no key":         {[]string{"watch", "--cert", badLine}, 2, "--cert-key"},
+		"client of brokers":      {[]string{"controller", "--broker-key", badLine, "--listen", "127.0.0.1:0", "--data", t.TempDir()}, 2, "--broker-cert"},
 		"certificate, no key":    {[]string{"controller", "--tls-cert", "x", "--data", t.TempDir()}, 2, "--tls-key"},
 		"lease of no time":       {[]string{"controller", "--lease", "0s", "--data", t.TempDir()}, 2, "--lease"},
 		"unknown subject":        {[]string{"conformance", "--subjects", "pigeon"}, 2, "pigeon"},

@@ -1,8 +1,10 @@
 package nats_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +33,7 @@ import (
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
 	"github.com/miglink/miglink/transport/nats"
+	"github.com/miglink/miglink/transport/tlsfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -447,6 +450,57 @@ func TestTLS(t *testing.T) {
 		}
 		require.Equal(t, wants != nil, err != nil, "without the certificate's authority")
 	}
+}
+
+// All that the broker, the controller and the agent have of certificates is replaced while they live. Their
+// connections are cut, and the next are of the new ones; nothing is lost, and nothing runs twice.
+func TestCertificatesReplaced(t *testing.T) {
+	t.Parallel()
+	ca := certtest.NewAuthority(t)
+	near, far := certtest.NewFiles(t), certtest.NewFiles(t)
+	near.Write(ca.Client(t, "vm-1"), ca)
+	far.Write(ca.Server(t, "127.0.0.1"), ca)
+	brokers, err := tlsfile.Server(tlsfile.ServerFiles{Cert: far.Cert, Key: far.Key, ClientCA: far.CA, RequireClient: true})
+	require.NoError(t, err)
+	s := broker(t, server.Options{TLSConfig: brokers, TLS: true, TLSTimeout: 5})
+	addr := s.Addr().String()
+	way, err := fault.NewProxy(addr, 1)
+	require.NoError(t, err)
+	defer way.Close()
+	url := "tls://" + way.Addr()
+	clients, err := tlsfile.Client(tlsfile.ClientFiles{CA: near.CA, Cert: near.Cert, Key: near.Key, Addresses: []string{"127.0.0.1"}})
+	require.NoError(t, err)
+	c := newController(t)
+	listen(t, url, c, nats.ListenOptions{TLS: clients, NATS: []natsgo.Option{natsgo.ReconnectWait(5 * time.Millisecond), natsgo.ReconnectJitter(0, 0)}})
+	tr, err := nats.Open(transport.Config{Broker: url, TLS: clients})
+	require.NoError(t, err)
+	next := certtest.NewAuthority(t)
+	brokertest.Survive(t, c, tr, 2, func() {
+		near.Write(next.Client(t, "vm-1"), next)
+		far.Write(next.Server(t, "127.0.0.1"), next)
+		require.Eventually(t, func() bool {
+			certificate, err := presented(addr)
+			return err == nil && certificate.CheckSignatureFrom(next.Cert) == nil
+		}, time.Minute, 10*time.Millisecond)
+		way.Reset()
+	})
+}
+
+// presented is the certificate of a NATS server, which speaks first and in the clear.
+func presented(addr string) (*x509.Certificate, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := bufio.NewReaderSize(conn, 16<<10).ReadString('\n'); err != nil {
+		return nil, err
+	}
+	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	return c.ConnectionState().PeerCertificates[0], nil
 }
 
 // TLS 1.2 is spoken by who has said so, here or by the library's own options.
