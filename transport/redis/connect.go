@@ -45,6 +45,7 @@ func newSettings(url, prefix string, c *tls.Config, configure func(*redis.Option
 	o.MaxRetries, o.DialerRetries = -1, 1 // what fails ends its link
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = connectTimeout, commandTimeout, commandTimeout
 	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true // CLIENT SETINFO is a privilege that older servers cannot give
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if configure != nil {
 		configure(o)

@@ -14,13 +14,23 @@
 // others' channels sees all that passes, secrets included, and counts as a receiver: a link whose end
 // died is then noticed by its silence only, after twice the keepalive.
 //
-// An agent needs the commands of Pub/Sub and the three channels of its VM:
+// # Least privileges
 //
-//	ACL SETUSER vm-1 on >PASSWORD resetchannels &miglink:hello:vm-1:* &miglink:down:vm-1:* &miglink:up:vm-1:* -@all +@connection +@pubsub
+// An agent needs the three channels of its VM, and a few commands. It can then neither hear nor say anything of
+// another VM, nor see that there is one:
+//
+//	ACL SETUSER vm-1 reset on >PASSWORD resetchannels &miglink:hello:vm-1:* &miglink:down:vm-1:* &miglink:up:vm-1:* +hello +client|setname +publish +subscribe
 //
 // and a controller all channels of the prefix, the pattern that it subscribes to literally, and its keys:
 //
-//	ACL SETUSER controller on >PASSWORD resetchannels &miglink:hello:* &miglink:down:* &miglink:up:* resetkeys ~miglink:claim:* -@all +@connection +@pubsub +set
+//	ACL SETUSER controller reset on >PASSWORD resetchannels &miglink:hello:* &miglink:down:* &miglink:up:* ~miglink:claim:* +hello +client|setname +ping +publish +subscribe +unsubscribe +psubscribe +set
+//
+// A URL with the number of a database asks for +select, too. Do not give the categories @connection and @pubsub:
+// CLIENT LIST and CLIENT KILL are in one, and PUBSUB CHANNELS in the other. The user named default may do all
+// without a password, until ACL SETUSER default off.
+//
+// Redis does not tell reading a channel from writing it: a VM can also say to itself what its controller would,
+// and hear what it says. It does not tell the controller who has published, either: the channel does.
 //
 // Each agent has two connections to the server, a controller one to subscribe and a few to publish. A VM
 // on whose link nothing happens costs 480 messages an hour: a ping and a pong every 15 s.

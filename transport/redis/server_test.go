@@ -119,20 +119,8 @@ func subscribed(t *testing.T, admin *redisgo.Client) bool {
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	s, admin := start(t)
-	set := func(rule string) {
-		var args []any
-		for word := range strings.FieldsSeq(rule) {
-			args = append(args, word)
-		}
-		require.NoError(t, admin.Do(t.Context(), args...).Err())
-	}
-	doc, err := os.ReadFile("doc.go")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(doc)) {
-		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "//\t"); ok && strings.HasPrefix(rule, "ACL SETUSER") {
-			set(rule)
-		}
-	}
+	set := func(rule string) { require.NoError(t, do(t, admin, rule)) }
+	setUsers(t, admin)
 	as := func(user string) string { return "redis://" + user + ":PASSWORD@" + s.Addr }
 	c := brokertest.Controller(t)
 	listen(t, as("controller"), c, redis.ListenOptions{})
