@@ -116,6 +116,9 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if open := c.unasked(); open != "" {
 		fmt.Printf("controller: %s\n", open)
 	}
+	if private, _ := loopback(listener.Addr().String()); c.asked() && !private && c.TLSCert == "" {
+		log.Warn("tokens come in the clear: serve TLS here, or in front of this", "component", "controller")
+	}
 
 	select {
 	case err := <-served:
