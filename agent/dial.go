@@ -56,14 +56,19 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 // little so that agents told the same do not come back together.
 func (a *Agent) wait(linked bool, err error, bound *backoff.ExponentialBackOff) time.Duration {
 	if errors.Is(err, transport.ErrMoved) || linked && errors.Is(err, transport.ErrCredentialsExpired) {
-		return transport.RetryAfter(err)
+		return retryAfter(err)
 	}
 	wait := rand.N(max(bound.NextBackOff(), 1))
-	if asked := transport.RetryAfter(err); asked > 0 {
+	if asked := retryAfter(err); asked > 0 {
 		wait = max(wait, asked+rand.N(asked/10+1))
 	}
 	return wait
 }
+
+// maxRetryAfter bounds how long a controller may have an agent wait.
+const maxRetryAfter = 24 * time.Hour
+
+func retryAfter(err error) time.Duration { return min(transport.RetryAfter(err), maxRetryAfter) }
 
 // attach dials once and serves the link until it ends. The error is never nil.
 func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
@@ -132,9 +137,12 @@ func (a *Agent) receive(ctx context.Context, link transport.Link) error {
 		if err != nil {
 			return err
 		}
-		if !a.take(page) {
-			<-ctx.Done() // stopping: what is not taken comes again
+		switch err := a.take(page); {
+		case errors.Is(err, errStopping):
+			<-ctx.Done() // what is not taken comes again
 			return ctx.Err()
+		case err != nil:
+			return err
 		}
 		a.startLane()
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/miglink/miglink/transport"
@@ -18,7 +19,9 @@ func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link 
 	tooLong.Stop()
 	link.Deliver(func(page []transport.Delivery) {
 		a.hush()
-		a.take(page)
+		if err := a.take(page); err != nil && !errors.Is(err, errStopping) {
+			stop(err)
+		}
 		turn := a.lend()
 		defer a.giveBack(turn)
 		tooLong.Reset(patience)

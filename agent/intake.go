@@ -14,13 +14,23 @@ import (
 // defaultKeep is how often what is held is said again where the controller names no deadline.
 const defaultKeep = 10 * time.Second
 
-// take takes over a page of deliveries, of which those that run one at a time wait for their turn; false
-// means that the agent is stopping and took nothing.
-func (a *Agent) take(page []transport.Delivery) bool {
+// maxHeld is how many commands an agent holds, or has yet to be told that their end is recorded, at a time at least, whatever the window: urgent ones do not count
+// in it, and the controller's own window may be larger.
+const maxHeld = 4096
+
+var errTooMany = errors.New("the controller sent more commands than anybody has asked for")
+
+// take takes over a page of deliveries, of which those that run one at a time wait for their turn. After an error
+// it took nothing.
+func (a *Agent) take(page []transport.Delivery) error {
 	a.mu.Lock()
 	if a.stopping {
 		a.mu.Unlock()
-		return false
+		return errStopping
+	}
+	if max(len(a.tasks), a.out.size()) > max(maxHeld, 4*a.opts.Window) {
+		a.mu.Unlock()
+		return errTooMany
 	}
 	tasks := make([]task, 0, len(page)) // that are new
 	for i := range page {
@@ -47,7 +57,7 @@ func (a *Agent) take(page []transport.Delivery) bool {
 		}
 		a.admit(t)
 	}
-	return true
+	return nil
 }
 
 func (a *Agent) journalReceived(fresh []task) error {

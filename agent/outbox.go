@@ -47,6 +47,12 @@ func newOutbox() *outbox {
 	return &outbox{letters: map[string]*letter{}, now: make(chan struct{}, 1), soon: make(chan struct{}, 1)}
 }
 
+func (o *outbox) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.letters)
+}
+
 // put has an ack sent; done, unless nil, is told of the answer.
 func (o *outbox) put(a ack.Ack, now bool, done func(error)) {
 	o.mu.Lock()

@@ -1,12 +1,9 @@
 package conformance
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,103 +16,6 @@ import (
 
 // httpScenarios speak HTTP to the server half by themselves, as curl would.
 var httpScenarios = []Scenario{
-	{
-		Number: 64, Name: "bad-json", NeedsHTTP: true,
-		Given: "a client that sends what is no JSON, or of another form", When: "it posts that", Then: "it is told so, and others are served",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			w.agent("vm", agentOptions{})
-			for _, body := range []string{"", "{", "[", `"text"`, "null", `{"command_id":7}`, `{"command_id":"x","status":"nonsense"}`, "\xff\xfe", strings.Repeat("[", 100_000)} {
-				status, answer := w.post("vm", "commands/ack", body, nil)
-				w.check(status == http.StatusBadRequest, "%.20q is answered with %d: %s", body, status, answer)
-				w.check(strings.Contains(answer, `"code":"invalid"`), "%.20q is answered with %s", body, answer)
-			}
-			w.settled(w.send("vm", command.Options{}), ack.Succeeded)
-		},
-	},
-	{
-		Number: 66, Name: "unknown-field", NeedsHTTP: true,
-		Given: "an ack with a field of a later version", When: "it is posted", Then: "it is recorded",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			r := w.send("vm", command.Options{})
-			w.poll(w.ctx, "vm", nil)
-			status, answer := w.post("vm", "commands/ack", `{"command_id":"`+r.ID()+`","status":"processed","of_a_later_version":{"x":[1]}}`, nil)
-			w.check(status == http.StatusOK, "answered with %d: %s", status, answer)
-			w.settled(r, ack.Succeeded)
-		},
-	},
-	{
-		Number: 67, Name: "future-version", NeedsHTTP: true,
-		Given: "a client of a later version", When: "it says what this version does not know", Then: "it is served as this version serves",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			r := w.send("vm", command.Options{})
-			p := w.poll(w.ctx, "vm", url.Values{"version": {"7"}, "instance": {"a"}, "of_a_later_version": {"x"}})
-			w.check(len(p.Commands) == 1 && p.Commands[0].ID == r.ID(), "the poll brought %+v", p)
-			status, answer := w.post("vm", "commands/ack?version=7&instance=a", `{"command_id":"`+r.ID()+`","status":"processed"}`, http.Header{"Miglink-Of-A-Later-Version": {"x"}})
-			w.check(status == http.StatusOK, "the ack is answered with %d: %s", status, answer)
-			w.settled(r, ack.Succeeded)
-		},
-	},
-	{
-		Number: 68, Name: "decompression-bomb", NeedsHTTP: true,
-		Given: "a small body that would unpack to gigabytes", When: "it is posted", Then: "it is refused, unopened",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			var b bytes.Buffer
-			z := gzip.NewWriter(&b)
-			_, err := io.CopyN(z, zeros{}, 50<<20)
-			w.ok(err, "make a bomb")
-			w.ok(z.Close(), "make a bomb")
-			status, answer := w.post("vm", "commands/ack", b.String(), http.Header{"Content-Encoding": {"gzip"}})
-			w.check(status == http.StatusBadRequest, "answered with %d: %s", status, answer)
-		},
-	},
-	{
-		Number: 69, Name: "slow-loris", NeedsHTTP: true,
-		Given: "fifty connections that never finish a request", When: "commands are sent to others", Then: "they are served",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			u, err := url.Parse(w.env.urls[len(w.env.urls)-1])
-			w.ok(err, "parse the URL")
-			for range 50 {
-				c, err := net.Dial("tcp", u.Host)
-				w.ok(err, "connect")
-				w.env.Cleanup(func() { c.Close() })
-				_, err = io.WriteString(c, "GET /api/v1/vms/vm/commands HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-				w.ok(err, "begin a request")
-			}
-			w.agent("vm", agentOptions{})
-			for range 5 {
-				w.settled(w.send("vm", command.Options{}), ack.Succeeded)
-			}
-		},
-	},
-	{
-		Number: 71, Name: "oversized", NeedsHTTP: true,
-		Given: "headers, paths and cursors beyond all bounds", When: "they are sent", Then: "each is refused, and others are served",
-		Run: func(w *World) {
-			w.start(controller.Options{})
-			w.agent("vm", agentOptions{})
-			long := strings.Repeat("x", 100_000)
-			for _, c := range []struct {
-				path   string
-				header http.Header
-			}{
-				{"/vms/" + long + "/commands", nil},
-				{"/vms/vm/commands?after=" + long, nil},
-				{"/vms/other/commands", http.Header{"X-Long": {long}}},
-				{"/vms/" + long[:200] + "/commands", nil},
-				{"/vms/other/commands?after=" + long[:200], nil},
-				{"/vms/other/commands?instance=" + long[:200], nil},
-			} {
-				status, _ := w.request(w.ctx, http.MethodGet, c.path, "", c.header)
-				w.check(status >= 400 && status < 500, "%.40s is answered with %d", c.path, status)
-			}
-			w.settled(w.send("vm", command.Options{}), ack.Succeeded)
-		},
-	},
 	{
 		Number: 72, Name: "poll-between", NeedsHTTP: true,
 		Given: "a poller without wait, as deployed today", When: "a command is sent between two polls", Then: "the second brings it, once",

@@ -36,6 +36,7 @@ type Facts struct {
 	NoWire bool // no bytes between the halves: faults are injected at the link instead
 	NoHTTP bool // the server half is not served by Env.ServeHTTP
 	NoAuth bool // nobody is asked for credentials
+	Frames bool // the server half takes frames, as PROTOCOL.md has them: Open calls Env.SpeakFrames
 	Polls  bool // a link of the client half is a link of the controller only while it asks
 
 	// DeadAfter is the time of silence after which either end takes the other for dead.
@@ -53,6 +54,8 @@ type Env struct {
 	cleanup []func()
 	proxies []*fault.Proxy
 	urls    []string // of ServeHTTP, without the proxy
+
+	frames func(vm string) (Frames, error) // of SpeakFrames
 
 	credentials *credentials
 }
@@ -94,6 +97,10 @@ func (e *Env) ServeHTTP(h http.Handler) (url string, err error) {
 	return "http://" + addr, err
 }
 
+// HTTP is the URL of the server half that is nearest the controller, past the proxy, with /api/v1: for who speaks
+// to it by hand. There is one after ServeHTTP.
+func (e *Env) HTTP() string { return e.urls[0] }
+
 // Proxy puts a proxy whose faults the scenarios control in front of addr, for transports that are not
 // HTTP.
 func (e *Env) Proxy(addr string) (string, error) {
@@ -122,6 +129,9 @@ type Scenario struct {
 	NeedsHTTP bool // speaks HTTP by itself
 	NeedsAuth bool // shows credentials
 
+	NeedsFrames bool // speaks in frames by itself
+	NeedsBytes  bool // speaks HTTP or in frames by itself
+
 	Run func(w *World)
 }
 
@@ -134,13 +144,17 @@ func (s Scenario) excluded(f Facts) string {
 		return "no HTTP"
 	case s.NeedsAuth && f.NoAuth:
 		return "no credentials"
+	case s.NeedsFrames && !f.Frames:
+		return "no frames"
+	case s.NeedsBytes && !f.Frames && (f.NoHTTP || f.NoWire):
+		return "no bytes"
 	}
 	return ""
 }
 
 // Scenarios returns the catalogue, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, identity, hostile, httpScenarios)
+	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, identity, hostile, malformed, httpScenarios)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
 }

@@ -86,7 +86,10 @@ func InProcess() conformance.Subject {
 
 // WebSocket is transport/ws.
 func WebSocket() conformance.Subject {
-	return overHTTP("ws", conformance.Facts{DeadAfter: deadAfter}, openWS)
+	return overHTTP("ws", conformance.Facts{DeadAfter: deadAfter, Frames: true}, func(env *conformance.Env, url string) (transport.Transport, error) {
+		framesWS(env)
+		return openWS(env, url)
+	})
 }
 
 // SSE is transport/sse.
@@ -103,7 +106,7 @@ func LongPoll() conformance.Subject {
 func GRPC() conformance.Subject {
 	return conformance.Subject{
 		Name:  "grpc",
-		Facts: conformance.Facts{DeadAfter: deadAfter},
+		Facts: conformance.Facts{DeadAfter: deadAfter, Frames: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			mux := http.NewServeMux()
 			mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Authenticator: env.Authenticator(), Keepalive: keepalive}))
@@ -112,6 +115,7 @@ func GRPC() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
+			framesGRPC(env)
 			return grpc.New(url, grpc.Options{Token: env.Token})
 		},
 	}
@@ -121,7 +125,7 @@ func GRPC() conformance.Subject {
 func NATS() conformance.Subject {
 	return conformance.Subject{
 		Name:  "nats",
-		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 			if err != nil {
@@ -144,6 +148,7 @@ func NATS() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
+			framesNATS(env, broker.ClientURL())
 			return nats.New("nats://"+addr, nats.Options{Token: env.Token})
 		},
 	}
@@ -153,7 +158,7 @@ func NATS() conformance.Subject {
 func Redis() conformance.Subject {
 	return conformance.Subject{
 		Name:  "redis",
-		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			s := miniredis.NewMiniRedis()
 			if err := s.Start(); err != nil {
@@ -185,6 +190,7 @@ func openRedis(env *conformance.Env, c transport.Transport, server string) (tran
 	if err != nil {
 		return nil, err
 	}
+	framesRedis(env, server, prefix)
 	return redis.New(proxied, redis.Options{Prefix: prefix, Token: env.Token})
 }
 
@@ -192,7 +198,7 @@ func openRedis(env *conformance.Env, c transport.Transport, server string) (tran
 func RabbitMQAt(url string) conformance.Subject {
 	return conformance.Subject{
 		Name:  "rabbitmq",
-		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			prefix := "miglink-" + uuid.NewString()
 			l, err := rabbitmq.Listen(env.Context(), url, c, rabbitmq.ListenOptions{Prefix: prefix, Authenticator: env.Authenticator(), Keepalive: keepalive})
@@ -207,6 +213,7 @@ func RabbitMQAt(url string) conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
+			framesRabbitMQ(env, url, prefix)
 			return rabbitmq.New(proxied, rabbitmq.Options{Prefix: prefix, Token: env.Token})
 		},
 	}
@@ -231,7 +238,7 @@ func GCPPubSub() conformance.Subject {
 	const keepalive, deadAfter = time.Second, 5 * time.Second
 	return conformance.Subject{
 		Name:  "gcppubsub",
-		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true},
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			s := pstest.NewServer()
 			env.Cleanup(func() { s.Close() })
@@ -244,6 +251,7 @@ func GCPPubSub() conformance.Subject {
 			if err != nil {
 				return nil, err
 			}
+			framesGCPPubSub(env, s.Addr)
 			return gcppubsub.New("gcppubsub://p", gcppubsub.Options{Google: at(addr), Token: env.Token})
 		},
 	}

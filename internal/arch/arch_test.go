@@ -57,7 +57,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"agent/internal/journal": {"ack internal/logfile internal/wirejson transport", "x/sys"},
 	"agent":                  {"ack agent/internal/journal command event internal/wirejson transport", "google/uuid cenkalti/backoff"},
 	"conformance":            {"ack agent command controller event ledger ledger/memory transport transport/fault transport/web", "go-pretty"},
-	"conformance/subjects":   {"conformance ledger ledger/bolt transport transport/gcppubsub transport/grpc transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "alicebob/miniredis cloud.google.com/go/pubsub google/uuid google.golang.org nats-io/nats-server rabbitmq/amqp091-go"},
+	"conformance/subjects":   {"ack conformance ledger ledger/bolt transport transport/framed transport/gcppubsub transport/grpc transport/grpc/miglinkv1 transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "alicebob/miniredis cloud.google.com/go/pubsub google/uuid google.golang.org gorilla/websocket nats-io rabbitmq/amqp091-go redis/go-redis"},
 	"bench":                  {"ack agent command controller controller/admin ledger ledger/bolt ledger/memory transport transport/fault transport/grpc transport/grpc/miglinkv1 transport/grpc/miglinkv1/miglinkv1connect transport/longpoll transport/nats transport/rabbitmq transport/redis transport/sse transport/web transport/ws", "*"},
 	"internal/arch":          {"", ""},
 	"internal/licenses":      {"", ""},

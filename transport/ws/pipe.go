@@ -17,6 +17,7 @@ const (
 	subprotocol  = "miglink.v1"
 	maxMessage   = 2 << 20 // bytes; a page of commands with the largest parameters, or of acks
 	writeTimeout = 15 * time.Second
+	drainTime    = time.Second
 	readBuffer   = 1 << 10
 	writeBuffer  = 4 << 10
 )
@@ -106,9 +107,16 @@ func (p *pipe) Recv() (*framed.Frame, error) {
 	case err != nil:
 		return nil, fmt.Errorf("ws: %w", err)
 	case n > p.most:
+		p.drain(r)
 		return nil, transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", p.most)
 	}
 	return framed.Decode(b.Bytes())
+}
+
+// drain reads on for a while: a connection that is closed on what was not read takes back what was said last.
+func (p *pipe) drain(r io.Reader) {
+	_ = p.conn.SetReadDeadline(time.Now().Add(drainTime)) // it may have ended
+	_, _ = io.CopyN(io.Discard, r, maxMessage)
 }
 
 func (p *pipe) Close() error {
