@@ -50,3 +50,14 @@ func ExampleParams() {
 	// acme/rotate_keys <nil>
 	// {1 [redacted]} hunter2 <nil>
 }
+
+// What may be shown of parameters: also of a type of one's own, by the Secrets in its struct.
+func ExampleSecretsOf() {
+	p := command.Parameters(`{"slot":2,"key":"k3y"}`)
+	fmt.Printf("%s\n", []byte(command.Redact("acme/rotate_keys", p)))
+	secrets := command.SecretsOf(RotateKeys{})
+	fmt.Printf("%s\n", []byte(secrets.Redact("acme/rotate_keys", p)))
+	// Output:
+	// {"slot":"[redacted]","key":"[redacted]"}
+	// {"slot":2,"key":"[redacted]"}
+}

@@ -1,0 +1,137 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/miglink/miglink/internal/wirejson"
+)
+
+// Secrets says which parameters of which types are secret. It never changes, and is safe for concurrent use.
+type Secrets struct {
+	types map[Type]fields
+}
+
+// fields are those of one type's parameters.
+type fields struct {
+	open   map[string]bool // by JSON name: true where a value holds no secret
+	secret bool            // some of them are
+}
+
+var known = SecretsOf()
+
+// SecretsOf knows the types of this package, and those of more. In each a field whose Go type is [Secret], or
+// holds one, is secret. Only the types of what is passed count, so zero values will do.
+func SecretsOf(more ...Params) Secrets {
+	s := Secrets{types: map[Type]fields{}}
+	for _, p := range append([]Params{RegisterRunner{}, Drain{}, Shutdown{}, UpdateConfig{}, SetLogLevel{}, Cancel{}}, more...) {
+		t := reflect.TypeOf(p)
+		f := fields{open: map[string]bool{}, secret: holdsSecret(t, map[reflect.Type]bool{})}
+		f.add(t)
+		s.types[p.CommandType()] = f
+	}
+	return s
+}
+
+// Redact is [Secrets.Redact] of the types of this package.
+func Redact(t Type, p Parameters) Parameters { return known.Redact(t, p) }
+
+// DropSecrets is [Secrets.Drop] of the types of this package.
+func DropSecrets(t Type, p Parameters) Parameters { return known.Drop(t, p) }
+
+// Redact returns p as it may be recorded for others to read. A field that is secret, or is none of its type's,
+// becomes "[redacted]"; so does every field of a type that s does not know, of which only names are left. What
+// is not a JSON object becomes an empty one. It changes nothing in what it returned itself.
+func (s Secrets) Redact(t Type, p Parameters) Parameters {
+	open := s.types[t].open
+	d := json.NewDecoder(bytes.NewReader(p))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return Parameters("{}")
+	}
+	out := bytes.NewBufferString("{")
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err == nil {
+			err = d.Decode(&value)
+		}
+		if err != nil {
+			return Parameters("{}")
+		}
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		_ = wirejson.Encode(out, name) // a string
+		out.WriteByte(':')
+		if s, is := name.(string); is && open[s] {
+			out.Write(value)
+		} else {
+			out.WriteString(`"` + redacted + `"`)
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return Parameters("{}")
+	}
+	out.WriteByte('}')
+	return out.Bytes()
+}
+
+// Drop is Redact for types of which s knows that they have secrets. Parameters of all others are returned as
+// they are.
+func (s Secrets) Drop(t Type, p Parameters) Parameters {
+	if !s.types[t].secret {
+		return p
+	}
+	return s.Redact(t, p)
+}
+
+// add adds the fields of a struct as encoding/json names them. Of several of a name all have to be open.
+func (f fields) add(t reflect.Type) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return
+	}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case field.Anonymous && name == "":
+			f.add(field.Type)
+			continue
+		case !field.IsExported() || name == "-":
+			continue
+		case name == "":
+			name = field.Name
+		}
+		before, again := f.open[name]
+		f.open[name] = !holdsSecret(field.Type, map[reflect.Type]bool{}) && (before || !again)
+	}
+}
+
+// holdsSecret says whether there is a Secret anywhere in a value of t, but for what an interface may hold.
+func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == reflect.TypeFor[Secret]() {
+		return true
+	}
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return holdsSecret(t.Elem(), seen)
+	case reflect.Map:
+		return holdsSecret(t.Key(), seen) || holdsSecret(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsSecret(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
