@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
@@ -48,6 +49,12 @@ type Options struct {
 	// Retention is how long settled commands are remembered, and VMs that are offline. Default: 7 days; less
 	// than 0: for ever.
 	Retention time.Duration
+
+	// Redact says what the ledger keeps of the parameters of a command once it is settled; until then it keeps
+	// all, or it could not deliver it again. Receipts, Get and List then return what is kept. Default:
+	// command.DropSecrets, for which the types of package command have secrets and all others have none. For
+	// types of one's own, command.SecretsOf(T{}).Drop; it must do what ledger.Redact says.
+	Redact func(command.Type, command.Parameters) command.Parameters
 
 	// LinkLifetime ends each link, to be dialled anew at once, at a random point between half of it
 	// and the whole, so that links spread over replicas again after a restart. Default: no end.
@@ -112,6 +119,9 @@ type Controller struct {
 // write to it until Shutdown or Close has returned.
 func New(l ledger.Ledger, o Options) *Controller {
 	o = o.withDefaults()
+	if o.Redact != nil {
+		l.Redact(o.Redact)
+	}
 	c := &Controller{
 		opts:   o,
 		ledger: &gate{Ledger: l},

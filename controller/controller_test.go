@@ -572,3 +572,43 @@ func TestNothingIsWrittenAfterClose(t *testing.T) {
 		require.False(w, e.State.Settled())
 	})
 }
+
+// A secret is there as long as the command may be delivered, and whoever asks for it later gets the rest.
+func TestSecretsOfSettledCommands(t *testing.T) {
+	t.Parallel()
+	own := func(t command.Type, p command.Parameters) command.Parameters {
+		if t == "own" {
+			return command.Redact(t, p)
+		}
+		return command.DropSecrets(t, p)
+	}
+	for typ, p := range map[command.Type]string{
+		command.TypeRegisterRunner: `{"registration_token":"s3cret","runner_url":"https://ci.example.com"}`,
+		"own":                      `{"key":"s3cret"}`,
+	} {
+		c := controller.New(memory.New(), controller.Options{Redact: own})
+		defer c.Close()
+		cmd, err := command.NewRaw(typ, command.Parameters(p), command.Options{})
+		require.NoError(t, err)
+		r, err := c.Send(t.Context(), "vm-1", cmd)
+		require.NoError(t, err)
+		link, err := c.Dial(t.Context(), transport.Hello{VM: "vm-1", Instance: "i"})
+		require.NoError(t, err)
+		defer link.Close()
+		page, err := link.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, p, string([]byte(page[0].Parameters)))
+		require.NoError(t, link.Ack(t.Context(), ack.Ack{CommandID: cmd.ID, Stage: ack.Deferred, Attempt: 1}))
+		page, err = link.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, p, string([]byte(page[0].Parameters)), "it is run again")
+		require.NoError(t, link.Ack(t.Context(), ack.Ack{CommandID: cmd.ID, Stage: ack.Succeeded, Attempt: 2}))
+		e, err := r.Wait(t.Context())
+		require.NoError(t, err)
+		require.NotContains(t, string([]byte(e.Command.Parameters)), "s3cret")
+		again, err := c.Send(t.Context(), "vm-1", cmd)
+		require.NoError(t, err)
+		require.False(t, again.Created())
+		require.Equal(t, p, string([]byte(page[0].Parameters)), "what was handed out stays whole")
+	}
+}

@@ -19,7 +19,8 @@ import (
 // in the ledger for good, and will be delivered until it is settled. Errors are of package
 // transport: ErrInvalid, ErrTooLarge, ErrQueueFull, ErrKeyReused (its ID or idempotency key belongs
 // to another command), ErrUnavailable (stopping), ErrInternal (the ledger failed: it is not known
-// whether the command is stored; send it again with the same ID).
+// whether the command is stored; send it again with the same ID). Another command is one of another type or with
+// other parameters; of one that is settled no secrets are left to compare, so it is the same whatever they are.
 func (c *Controller) Send(ctx context.Context, vm string, cmd command.Command) (*Receipt, error) {
 	return c.send(ctx, vm, cmd, c.opts.Limits)
 }

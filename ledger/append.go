@@ -18,21 +18,24 @@ func (l Limits) Check(commands, bytes int, cmd command.Command) error {
 }
 
 // Known is what Append returns for a command whose ID or idempotency key belongs to e.
-func (e *Entry) Known(vm string, cmd command.Command) (Appended, error) {
-	if e.VM != vm || !e.Same(cmd) {
+func (e *Entry) Known(vm string, cmd command.Command, r Redact) (Appended, error) {
+	if e.VM != vm || !e.Same(cmd, r) {
 		return Appended{}, ErrConflict
 	}
 	return Appended{Entry: e}, nil
 }
 
-// Apply makes an edit of e, for implementations of Ledger.
-func (e *Entry) Apply(edit Edit) Edited {
+// Apply makes an edit of e, for implementations of Ledger. One that settles it takes its secrets.
+func (e *Entry) Apply(edit Edit, r Redact) Edited {
 	next := *e
 	if err := edit.Do(&next); err != nil {
 		return Edited{Entry: e, Err: err}
 	}
 	if !Changed(e, &next) {
 		return Edited{Entry: e}
+	}
+	if next.State.Settled() {
+		next.Command = r.command(next.Command)
 	}
 	return Edited{Entry: &next, Changed: true}
 }

@@ -54,9 +54,17 @@ func NewEntry(vm string, seq uint64, cmd command.Command, now time.Time) Entry {
 	return e
 }
 
-// Same says whether cmd asks for what e asked for: the same type and the same parameters.
-func (e *Entry) Same(cmd command.Command) bool {
-	return e.Command.Type == cmd.Type && string(e.Command.Parameters) == string(cmd.Parameters)
+// Same says whether cmd asks for what e asked for: the same type and the same parameters. Of an entry that is
+// settled no secret is left to compare, so one that differs in nothing else is the same. No digest is kept in
+// its place: what fits a digest can be guessed.
+func (e *Entry) Same(cmd command.Command, r Redact) bool {
+	switch {
+	case e.Command.Type != cmd.Type:
+		return false
+	case string(e.Command.Parameters) == string(cmd.Parameters):
+		return true
+	}
+	return e.State.Settled() && string(r.kept(cmd.Type, e.Command.Parameters)) == string(r.kept(cmd.Type, cmd.Parameters))
 }
 
 // Acked adds what the agent says. It refuses, with a typed error of package transport, to let a
@@ -119,9 +127,10 @@ func (e *Entry) Conclude(stage ack.Stage, reason string, now time.Time) {
 }
 
 // Superseded is e as cmd, appended after it, concludes it.
-func (e *Entry) Superseded(cmd command.Command, now time.Time) *Entry {
+func (e *Entry) Superseded(cmd command.Command, now time.Time, r Redact) *Entry {
 	next := *e
 	next.Conclude(ack.Superseded, "by "+cmd.ID, now)
+	next.Command = r.command(next.Command)
 	return &next
 }
 

@@ -128,7 +128,7 @@ func TestHistoryIsNotShared(t *testing.T) {
 	apply := func(e *ledger.Entry, stage ack.Stage) *ledger.Entry {
 		edited := e.Apply(ledger.Edit{ID: "c-1", Do: func(e *ledger.Entry) error {
 			return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, start)
-		}})
+		}}, nil)
 		require.True(t, edited.Changed)
 		return edited.Entry
 	}

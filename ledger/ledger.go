@@ -23,15 +23,19 @@ type Ledger interface {
 	// over restarts. It is at most 32 letters and digits.
 	Epoch() string
 
+	// Redact says what is kept of the parameters of commands that are settled from now on. Call it before
+	// anything is written.
+	Redact(Redact)
+
 	// Append makes cmd the newest of vm's commands, and is durable before it returns. Where cmd.ID
-	// or cmd.IdempotencyKey is known already for the same VM with the same type and parameters, the
+	// or cmd.IdempotencyKey is known already for the same VM with the same content (see Entry.Same), the
 	// entry of then is returned and nothing is stored; with other content, or for another VM, the
 	// error wraps ErrConflict. Over a limit it wraps ErrFull and stores nothing. Unstarted commands
 	// of vm with the same SupersedeKey are concluded as superseded in the same step.
 	Append(ctx context.Context, vm string, cmd command.Command, limits Limits, now time.Time) (Appended, error)
 
-	// Update applies edits to entries of vm, and is durable before it returns. It returns one
-	// Edited per edit. An edit that fails leaves its entry as it was and the other edits alone; one
+	// Update applies edits to entries of vm, and is durable before it returns. An entry that is settled by
+	// one loses its secrets. It returns one Edited per edit. An edit that fails leaves its entry as it was and the other edits alone; one
 	// that changes nothing costs no write. The error is for the store itself: then it is not known
 	// which edits took place.
 	Update(ctx context.Context, vm string, edits ...Edit) ([]Edited, error)

@@ -41,6 +41,7 @@ type Ledger struct {
 	compactAt int64 // size at which it is written anew
 	leftover  bool  // something in the log may be in the archive alone
 	spare     []byte
+	secrets   secrets
 	archiving *archiving // nil: nothing is on its way
 	archiveAt int        // how many settled entries begin the next
 
@@ -53,6 +54,7 @@ type Ledger struct {
 	// next is the recent entries as the writer leaves them, committed or not. Note changes it, too; the
 	// writer does not hold the lock while it commits.
 	nextMu sync.Mutex
+	redact ledger.Redact
 	next   *recent
 	dirty  map[string]*ledger.Entry // noted and not written yet, by command ID
 	noted  []note                   // since when, the oldest first
@@ -97,6 +99,7 @@ func Open(dir string) (*Ledger, error) {
 		stopped:   make(chan struct{}),
 		dirty:     map[string]*ledger.Entry{},
 		seqs:      map[string]uint64{},
+		secrets:   newSecrets(),
 		live:      newRecent(),
 	}
 	if err := l.load(); err != nil {
@@ -143,6 +146,13 @@ func (l *Ledger) load() error {
 // Epoch implements ledger.Ledger.
 func (l *Ledger) Epoch() string { return l.epoch }
 
+// Redact implements ledger.Ledger.
+func (l *Ledger) Redact(r ledger.Redact) {
+	l.nextMu.Lock()
+	defer l.nextMu.Unlock()
+	l.redact = r
+}
+
 // Append implements ledger.Ledger.
 func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, limits ledger.Limits, now time.Time) (ledger.Appended, error) {
 	r := &request{vm: vm, add: &addition{cmd: cmd, limits: limits, now: now}}
@@ -182,7 +192,7 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 			continue
 		}
 		live := l.live.get(edit.ID)
-		if out[i] = e.Apply(edit); out[i].Changed {
+		if out[i] = e.Apply(edit, l.redact); out[i].Changed {
 			l.next.put(out[i].Entry)
 			if l.dirty[edit.ID] == nil {
 				l.noted = append(l.noted, note{edit.ID, time.Now()})
@@ -194,7 +204,7 @@ func (l *Ledger) Note(vm string, edits ...ledger.Edit) []ledger.Edited {
 		case e:
 			l.live.put(out[i].Entry)
 		default:
-			l.live.put(live.Apply(edit).Entry)
+			l.live.put(live.Apply(edit, l.redact).Entry)
 		}
 	}
 	return out
@@ -215,7 +225,11 @@ func (l *Ledger) Close() error {
 		close(l.stop)
 		<-l.stopped
 		l.dropArchived(true)
-		l.closeErr = errors.Join(l.flush(), l.log.Close(), l.db.Close())
+		err := l.flush()
+		if err == nil && l.secrets.inLog {
+			err = l.rewriteLog(l.next)
+		}
+		l.closeErr = errors.Join(err, l.log.Close(), l.db.Close())
 	})
 	return l.closeErr
 }

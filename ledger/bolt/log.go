@@ -39,7 +39,7 @@ func (l *Ledger) openLog(known bool) error {
 			if err != nil {
 				return err
 			}
-			l.live.put(e)
+			l.live.put(e.Redacted(l.redact)) // an older version kept secrets
 		}
 		return nil
 	})
@@ -86,6 +86,7 @@ func (l *Ledger) rewriteLog(entries *recent) error {
 		l.log.Close()
 	}
 	l.log, l.leftover = file, false
+	l.secrets.gone()
 	l.compactAt = max(minCompact, 3*file.Size())
 	return nil
 }

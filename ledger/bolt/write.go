@@ -65,6 +65,9 @@ func (l *Ledger) write() {
 			return
 		case r := <-l.requests:
 			l.commit(l.gather(r))
+		case <-l.secrets.due.C:
+			l.compact()
+			l.secrets.again()
 		}
 	}
 }
@@ -91,6 +94,8 @@ func (l *Ledger) commit(batch []*request) {
 	}
 	if err != nil {
 		err = fmt.Errorf("ledger: %w", err)
+	} else if s.redacted {
+		l.secrets.found()
 	}
 	l.publish(s, err)
 	for _, r := range batch {
@@ -174,6 +179,8 @@ type staging struct {
 	l       *Ledger
 	log     []byte          // records
 	changed []*ledger.Entry // that are recent
+
+	redacted bool // some lose secrets that are in the log
 }
 
 // write returns the transaction, for writing.
@@ -233,7 +240,7 @@ func (s *staging) stage(r *request) error {
 		if err != nil {
 			return err
 		}
-		if r.edited[i] = e.Apply(edit); r.edited[i].Changed {
+		if r.edited[i] = e.Apply(edit, s.l.redact); r.edited[i].Changed {
 			if err := s.put(e, r.edited[i].Entry); err != nil {
 				return err
 			}
@@ -256,7 +263,7 @@ func (s *staging) append(vm string, a *addition) error {
 		return err
 	}
 	if known != nil {
-		a.out, a.err = known.Known(vm, a.cmd)
+		a.out, a.err = known.Known(vm, a.cmd, s.l.redact)
 		return nil
 	}
 	old := s.l.next.Supersedable(vm, a.cmd)
@@ -270,7 +277,7 @@ func (s *staging) append(vm string, a *addition) error {
 	}
 	for _, n := range old {
 		before := n.Entry()
-		after := before.Superseded(a.cmd, a.now)
+		after := before.Superseded(a.cmd, a.now, s.l.redact)
 		if err := s.put(before, after); err != nil {
 			return err
 		}
@@ -319,6 +326,9 @@ func (s *staging) put(before, after *ledger.Entry) error {
 			return err
 		}
 		return changeArchived(tx, before, after)
+	}
+	if before != nil && before.Command != after.Command {
+		s.redacted = true
 	}
 	delete(s.l.dirty, id)
 	s.l.next.put(after)

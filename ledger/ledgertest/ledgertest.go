@@ -44,11 +44,14 @@ func Test(t *testing.T, durable bool, open Open) {
 		{"CanceledMidway", testCanceledMidway},
 		{"Concurrent", testConcurrent},
 		{"Many", testMany},
+		{"Secrets", testSecrets},
+		{"Redact", testRedact},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open)) })
 	}
 	if durable {
 		t.Run("Reopen", func(t *testing.T) { testReopen(newSuite(t, open)) })
+		t.Run("SecretsReopen", func(t *testing.T) { testSecretsReopen(newSuite(t, open)) })
 	}
 }
 

@@ -23,6 +23,7 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	closed  bool
+	redact  ledger.Redact
 	pending *index.Index
 	vms     map[string]*history
 	waiting map[string]*index.Node // by ID; few, so that they are found fast
@@ -51,6 +52,13 @@ func New() *Ledger {
 // Epoch implements ledger.Ledger.
 func (l *Ledger) Epoch() string { return l.epoch }
 
+// Redact implements ledger.Ledger.
+func (l *Ledger) Redact(r ledger.Redact) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.redact = r
+}
+
 // Append implements ledger.Ledger.
 func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, limits ledger.Limits, now time.Time) (ledger.Appended, error) {
 	if err := ctx.Err(); err != nil {
@@ -63,7 +71,7 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	}
 	h := l.vms[vm]
 	if known := l.known(h, cmd); known != nil {
-		return known.Entry().Known(vm, cmd)
+		return known.Entry().Known(vm, cmd, l.redact)
 	}
 	old := l.pending.Supersedable(vm, cmd)
 	commands, bytes := l.pending.Load(vm)
@@ -76,7 +84,7 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	}
 	var superseded []*ledger.Entry
 	for _, n := range old {
-		e := n.Entry().Superseded(cmd, now)
+		e := n.Entry().Superseded(cmd, now, l.redact)
 		l.put(n, e)
 		superseded = append(superseded, e)
 	}
@@ -151,7 +159,7 @@ func (l *Ledger) apply(vm string, edits []ledger.Edit, note bool) []ledger.Edite
 			out[i].Entry = n.Entry()
 			continue
 		}
-		if out[i] = n.Entry().Apply(edit); out[i].Changed {
+		if out[i] = n.Entry().Apply(edit, l.redact); out[i].Changed {
 			l.put(n, out[i].Entry)
 		}
 	}

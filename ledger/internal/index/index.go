@@ -69,11 +69,12 @@ func Settled(e *ledger.Entry) *Node { return &Node{entry: e} }
 
 // Set replaces the entry of a node. One that is settled leaves the index; its node may be kept.
 func (x *Index) Set(n *Node, e *ledger.Entry) {
+	before := n.entry
 	n.entry = e
 	switch {
 	case !n.waits:
 	case e.State.Settled():
-		x.remove(n)
+		x.remove(n, len(before.Command.Parameters)) // of what is settled there may be less
 	default:
 		x.time(n)
 	}
@@ -87,10 +88,10 @@ func (x *Index) time(n *Node) {
 	}
 }
 
-func (x *Index) remove(n *Node) {
+func (x *Index) remove(n *Node, bytes int) {
 	e := n.entry
 	q := x.vms[e.VM]
-	q.bytes -= len(e.Command.Parameters)
+	q.bytes -= bytes
 	l := &q.lanes[lane(e.Lane())]
 	switch i, _ := slices.BinarySearchFunc(*l, e.Seq, bySeq); i {
 	case 0: // as a rule; the others need not move up

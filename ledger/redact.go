@@ -1,0 +1,52 @@
+package ledger
+
+import (
+	"encoding/json"
+
+	"github.com/miglink/miglink/command"
+)
+
+// Redact returns what is kept of a command's parameters once it is settled: secrets are of no use then. It is
+// pure, quick and safe for concurrent use, does not panic, does not write to what it gets, and changes nothing in
+// what it returned itself. What is not JSON becomes an empty object. Nil is command.DropSecrets.
+type Redact func(command.Type, command.Parameters) command.Parameters
+
+// kept is what is kept of parameters.
+func (r Redact) kept(t command.Type, p command.Parameters) command.Parameters {
+	if r == nil {
+		r = command.DropSecrets
+	}
+	kept := r(t, p)
+	switch {
+	case string(kept) == string(p):
+		return p
+	case !json.Valid(kept): // of an own Redact; else the end of the command could not be written
+		return command.Parameters("{}")
+	}
+	return kept
+}
+
+// command is cmd as it is kept, and the same one where it has no secrets.
+func (r Redact) command(cmd *command.Command) *command.Command {
+	kept := r.kept(cmd.Type, cmd.Parameters)
+	if string(kept) == string(cmd.Parameters) {
+		return cmd
+	}
+	own := *cmd
+	own.Parameters = kept
+	return &own
+}
+
+// Redacted is e as it is kept: without the secrets of its command, if it is settled.
+func (e *Entry) Redacted(r Redact) *Entry {
+	if !e.State.Settled() {
+		return e
+	}
+	cmd := r.command(e.Command)
+	if cmd == e.Command {
+		return e
+	}
+	next := *e
+	next.Command = cmd
+	return &next
+}
