@@ -19,7 +19,8 @@ type Options struct {
 	Instance string
 
 	// Journal is a directory that survives the process, and /tmp does not. It is made if need be,
-	// is for one agent at a time, and holds parameters of commands, so only its owner may read it.
+	// is for one agent at a time, and holds parameters of commands, until an hour after they have finished at the
+	// latest, so only its owner may read it.
 	// Default: none; then what is in progress when the process dies is reported as interrupted by
 	// the next, if the controller knows that it had started, and run again otherwise.
 	Journal string

@@ -3,6 +3,9 @@
 //
 // A write is durable when it returns; concurrent writes share one fsync. A record that a crash has
 // torn is dropped at the next start: it had not returned.
+//
+// Parameters of commands are in it in the clear, for its owner alone to read. Those of a command that has finished
+// are gone when the file is written anew: after stay at the latest, at Close, and at Open after a crash.
 package journal
 
 import (
@@ -11,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/transport"
@@ -19,6 +23,8 @@ import (
 const (
 	fileName   = "journal"
 	minCompact = 1 << 20 // bytes; smaller files are left alone
+
+	stay = time.Hour // of parameters of commands that have finished
 )
 
 // Errors of Write.
@@ -45,6 +51,9 @@ type Journal struct {
 	durable  uint64 // generation of what is on disk
 	flushing bool
 	err      error // the file failed; nothing is written any more
+
+	over  bool        // the file holds parameters of commands that have finished
+	renew *time.Timer // writes it anew then
 }
 
 // Open opens or makes the journal in dir, and returns the commands that it knows, in the order
@@ -60,6 +69,8 @@ func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor
 	}
 	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock}
 	j.flushed.L = &j.mu
+	j.renew = time.AfterFunc(stay, j.dropParameters)
+	j.renew.Stop()
 	if err := j.load(); err != nil {
 		lock.Close()
 		return nil, nil, "", err
@@ -121,6 +132,10 @@ func (j *Journal) write(wait bool, records []Record) error {
 	}
 	for _, r := range records {
 		j.state.apply(r)
+		if r.Finished != nil && !j.over {
+			j.over = true
+			j.renew.Reset(stay)
+		}
 	}
 	j.pending = append(j.pending, b...)
 	j.wrote++
@@ -185,8 +200,20 @@ func (j *Journal) rewrite() error {
 		j.file.Close()
 	}
 	j.file, j.size, j.pending, j.durable = file, file.Size(), nil, j.wrote
+	j.over = false
+	j.renew.Stop()
 	j.compact = max(minCompact, 4*j.size)
 	return nil
+}
+
+// dropParameters writes the file anew when its time has come. If that fails, so does the next Write.
+func (j *Journal) dropParameters() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.settle()
+	if j.err == nil && j.over {
+		j.err = j.rewrite()
+	}
 }
 
 // Close writes what was noted and gives the directory free.
@@ -201,6 +228,10 @@ func (j *Journal) Close() error {
 		j.flush()
 	}
 	err := j.err
+	if err == nil && j.over {
+		err = j.rewrite()
+	}
+	j.renew.Stop()
 	j.err = ErrClosed
 	return errors.Join(err, j.file.Close(), j.lock.Close())
 }
