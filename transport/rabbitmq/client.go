@@ -68,10 +68,10 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		Name: "rabbitmq",
 		Publish: func(ctx context.Context, b []byte) error {
 			if greeted || len(b) == 0 {
-				return conn.publish(ctx, "up."+link, b)
+				return conn.publish(ctx, conn.exchange, "up."+link, b)
 			}
 			greeted = true
-			return conn.publish(ctx, "hello."+link, b)
+			return conn.publish(ctx, conn.exchange, "hello."+link, b)
 		},
 		Release: func() {
 			conn.close()
@@ -88,7 +88,10 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 			}
 		},
 		func(c *connection) (err error) {
-			in, err = c.consume(t.settings.exchange+".down."+link, "down."+link)
+			if err = c.in.ExchangeDeclarePassive(c.exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+				return err
+			}
+			in, err = c.consume(t.settings.down(link))
 			return err
 		})
 	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.NotFound {

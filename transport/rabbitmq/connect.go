@@ -49,6 +49,9 @@ func newSettings(url, prefix string, c *tls.Config, configure func(*amqp.Config)
 	return settings{url: url, user: u.Username, exchange: prefix, tls: c, configure: configure}, nil
 }
 
+// down is the queue of a link's agent.
+func (s settings) down(link string) string { return s.exchange + ".down." + link }
+
 // withTLS is what amqps speaks TLS with: c, or what the URL's query names, as the library has it.
 func withTLS(u amqp.URI, c *tls.Config) (*tls.Config, error) {
 	if u.Scheme != "amqps" {
@@ -199,12 +202,15 @@ func (c *connection) close() {
 
 var errConfirm = errors.New("the broker did not take a message")
 
+// defaultExchange hands a message to the queue that its key names.
+const defaultExchange = ""
+
 // publish returns when the broker has taken a message, which may yet be returned.
-func (c *connection) publish(ctx context.Context, key string, b []byte) error {
+func (c *connection) publish(ctx context.Context, exchange, key string, b []byte) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	confirmed, err := c.out.PublishWithDeferredConfirm(c.exchange, key, true, false, amqp.Publishing{
+	confirmed, err := c.out.PublishWithDeferredConfirm(exchange, key, true, false, amqp.Publishing{
 		ContentType: "application/json", UserId: c.user, Body: b,
 	})
 	if err != nil {
@@ -223,15 +229,10 @@ func (c *connection) publish(ctx context.Context, key string, b []byte) error {
 	}
 }
 
-// consume returns the messages of a queue of ours alone that gets those with key.
-func (c *connection) consume(queue, key string) (<-chan amqp.Delivery, error) {
+// consume returns the messages of a queue of ours alone.
+func (c *connection) consume(queue string) (<-chan amqp.Delivery, error) {
 	if _, err := c.in.QueueDeclare(queue, false, true, true, false, nil); err != nil {
 		return nil, err
-	}
-	if key != "" {
-		if err := c.in.QueueBind(queue, key, c.exchange, false, nil); err != nil {
-			return nil, err
-		}
 	}
 	return c.in.Consume(queue, "", true, true, false, false, nil)
 }

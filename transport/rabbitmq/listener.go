@@ -89,7 +89,7 @@ func (l *Listener) connect(ctx context.Context) (*intake, error) {
 		if in.bindings, err = c.Channel(); err != nil {
 			return err
 		}
-		if in.ups, err = c.consume(in.queue, ""); err != nil {
+		if in.ups, err = c.consume(in.queue); err != nil {
 			return err
 		}
 		hellos := l.exchange + ".hello"
@@ -152,7 +152,7 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 
 // returned is called for what no queue has taken.
 func (l *Listener) returned(key string) {
-	if p := l.pipe(strings.TrimPrefix(key, "down.")); p != nil {
+	if p := l.pipe(strings.TrimPrefix(key, l.down(""))); p != nil {
 		p.Fail(broker.ErrGone)
 	}
 }
@@ -181,7 +181,7 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 		Guarded: true,
 		// Also a goodbye over the connection that came after the link's.
 		Publish: func(ctx context.Context, b []byte) error {
-			return l.current.Load().publish(ctx, "down."+link, b)
+			return l.current.Load().publish(ctx, defaultExchange, l.down(link), b)
 		},
 		Release: func() { l.forget(in, link) },
 	})
