@@ -27,17 +27,29 @@
 //
 // # What a project needs
 //
-// The Pub/Sub API enabled, and nothing made by hand. A controller needs roles/pubsub.editor. An agent needs
-// roles/pubsub.publisher on the topics PREFIX-hello and PREFIX-up, and roles/pubsub.subscriber on its links'
-// subscriptions. Those come and go, and Pub/Sub knows no IAM conditions on names: the role is one of a
-// project. An agent might then consume any subscription whose name it knows. Those of links are random;
-// that of hellos is not, so where agents are not trusted with each other's hellos, links go to a project
-// of their own, gcppubsub://PROJECT/PROJECT-OF-LINKS, and the role is given there:
+// The Pub/Sub API enabled, and nothing made by hand. A controller needs to make, use and delete topics and
+// subscriptions, in both projects where there are two:
+//
+//	gcloud iam roles create miglinkController --project PROJECT --permissions pubsub.topics.attachSubscription,pubsub.topics.create,pubsub.topics.delete,pubsub.topics.get,pubsub.topics.list,pubsub.topics.publish,pubsub.subscriptions.consume,pubsub.subscriptions.create,pubsub.subscriptions.delete,pubsub.subscriptions.get
+//	gcloud projects add-iam-policy-binding PROJECT --member CONTROLLER --role projects/PROJECT/roles/miglinkController
+//
+// An agent needs roles/pubsub.publisher on the topics PREFIX-hello and PREFIX-up, which is pubsub.topics.publish
+// and nothing else, and to consume its links' subscriptions. Those come and go, and Pub/Sub knows no IAM
+// conditions on names: the role is one of a project. An agent might then consume any subscription whose name it
+// knows. Those of links are random; that of hellos is not, so where agents are not trusted with each other's
+// hellos, links go to a project of their own, gcppubsub://PROJECT/PROJECT-OF-LINKS, and the role is given there:
 //
 //	gcloud pubsub topics create miglink-hello miglink-up --project PROJECT
 //	gcloud pubsub topics add-iam-policy-binding miglink-hello --project PROJECT --member MEMBER --role roles/pubsub.publisher
 //	gcloud pubsub topics add-iam-policy-binding miglink-up --project PROJECT --member MEMBER --role roles/pubsub.publisher
-//	gcloud projects add-iam-policy-binding PROJECT-OF-LINKS --member MEMBER --role roles/pubsub.subscriber
+//	gcloud iam roles create miglinkAgent --project PROJECT-OF-LINKS --permissions pubsub.subscriptions.consume
+//	gcloud projects add-iam-policy-binding PROJECT-OF-LINKS --member MEMBER --role projects/PROJECT-OF-LINKS/roles/miglinkAgent
+//
+// Do not give an agent roles/pubsub.subscriber: it holds pubsub.topics.attachSubscription, with which one could
+// attach a subscription in a project of its own to any topic of this one.
+//
+// Pub/Sub cannot say that an agent publishes for its own VM only, nor does it tell who has published: whoever
+// may say hello may do so for any VM, unless its token is checked (ListenOptions.Authenticator).
 //
 // Credentials are the application's default ones, as of all Google's libraries, and PUBSUB_EMULATOR_HOST
 // names an emulator. A project may have 10,000 topics and 10,000 subscriptions, so about as many VMs at a
