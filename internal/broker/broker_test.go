@@ -228,3 +228,39 @@ func TestGreet(t *testing.T) {
 		require.True(t, ok, "the answer was no")
 	})
 }
+
+// A stranger has a hello's room and no more; who is trusted has a frame's.
+func TestGuardedPipe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		guarded := func() *broker.Pipe {
+			return broker.NewPipe(broker.PipeOptions{Name: "mq", Guarded: true, Publish: func(context.Context, []byte) error { return nil }, Release: func() {}})
+		}
+		p := guarded()
+		p.Deliver(make([]byte, framed.MaxHello+1))
+		_, err := p.Recv()
+		require.ErrorIs(t, err, transport.ErrTooLarge)
+		p.Close()
+
+		p = guarded()
+		for range 9 {
+			p.Deliver(make([]byte, framed.MaxHello))
+		}
+		_, err = p.Recv()
+		require.EqualError(t, err, "mq: messages come faster than they are read")
+
+		p = guarded()
+		p.Trust()
+		p.Deliver(append(make([]byte, framed.MaxHello), `{"n":1,"ping":true}`...))
+		_, err = p.Recv()
+		require.ErrorIs(t, err, transport.ErrProtocol)
+		p.Close()
+
+		p = guarded()
+		for range 1 << 20 { // tiny ones count for what they take
+			p.Deliver([]byte{'{'})
+		}
+		_, err = p.Recv()
+		require.EqualError(t, err, "mq: messages come faster than they are read")
+	})
+}

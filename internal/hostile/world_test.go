@@ -162,11 +162,13 @@ func (w *world) withstands(attack func(), mebibytes int) {
 		defer close(over)
 		attack()
 	}()
+	next := time.NewTicker(5 * time.Millisecond) // the attack is to have some of the machine
+	defer next.Stop()
 	for going := true; going; {
 		select {
 		case <-over:
 			going = false
-		default:
+		case <-next.C:
 		}
 		succeeds(w.t, send(w.t, w.c, "good"))
 	}
