@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -307,32 +306,6 @@ func TestWatchIdlesOverHTTP2(t *testing.T) {
 		require.NoError(t, lines.Err())
 		require.Equal(t, 10, comments)
 	})
-}
-
-func TestAuthenticate(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, admin.Options{Authenticate: func(r *http.Request) error {
-		switch r.Header.Get("Authorization") {
-		case "Bearer good":
-			return nil
-		case "Bearer read-only":
-			return transport.Errorf(transport.CodeForbidden, "reading only")
-		}
-		return errors.New("the key server db-7 is down")
-	}})
-	token := ""
-	client, err := admin.NewClient(w.server.URL+"/admin", transport.Config{Token: func(context.Context) (string, error) { return token, nil }})
-	require.NoError(t, err)
-	for token, want := range map[string]error{"": transport.ErrUnauthorized, "read-only": transport.ErrForbidden} {
-		client, err := admin.NewClient(w.server.URL+"/admin", transport.Config{Token: func(context.Context) (string, error) { return token, nil }})
-		require.NoError(t, err)
-		_, err = client.Send(t.Context(), drain("c-1"))
-		require.ErrorIs(t, err, want)
-		require.NotContains(t, err.Error(), "db-7")
-	}
-	token = "good"
-	_, err = client.Send(t.Context(), drain("c-1"))
-	require.NoError(t, err)
 }
 
 func TestClientErrors(t *testing.T) {

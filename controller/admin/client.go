@@ -130,7 +130,11 @@ func (c *Client) Watch(ctx context.Context, vm string) iter.Seq2[Notice, error] 
 		defer resp.Body.Close()
 		for e, err := range sse.Read(resp.Body, &sse.ReadConfig{MaxEventSize: maxNotice}) {
 			var n Notice
-			if err == nil {
+			switch {
+			case err != nil:
+			case e.Type == typeClose:
+				err = reason(e.Data)
+			default:
 				err = json.Unmarshal([]byte(e.Data), &n)
 			}
 			if ctx.Err() != nil {
@@ -144,6 +148,15 @@ func (c *Client) Watch(ctx context.Context, vm string) iter.Seq2[Notice, error] 
 			yield(Notice{}, errors.New("the controller ended the stream"))
 		}
 	}
+}
+
+// reason is the error of a close event.
+func reason(data string) error {
+	var c closing
+	if err := json.Unmarshal([]byte(data), &c); err != nil || c.Code == "" {
+		return errors.New("the controller ended the stream, and its reason does not decode")
+	}
+	return &transport.Error{Code: c.Code, Message: c.Message}
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

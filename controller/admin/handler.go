@@ -1,37 +1,41 @@
 package admin
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
-
-	"github.com/tmaxmax/go-sse"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/httplink"
-	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
 
 const (
-	maxBody      = 1 << 20
-	maxWait      = 60 * time.Second
-	maxList      = 1000
-	defaultList  = 100
-	keepalive    = 15 * time.Second
-	writeTimeout = 15 * time.Second
+	maxBody     = 1 << 20
+	maxWait     = 60 * time.Second
+	maxList     = 1000
+	defaultList = 100
 )
 
 // Options are optional.
 type Options struct {
-	// Authenticate lets a request pass, or says why not. Default: everybody passes, so do not serve
-	// it where others can reach it.
-	Authenticate func(r *http.Request) error
+	// Authenticator says who an operator is, and what that one may do. Default: everybody may do everything, so do
+	// not serve it where others can reach it.
+	Authenticator Authenticator
+	// Audit keeps a record of each request. A send or a cancel that it cannot keep is refused, a request that only
+	// reads is answered all the same. Default: none.
+	Audit Audit
+	// Redact is how parameters are shown in the audit. Default: command.Redact, which keeps the names of fields alone
+	// of types that it does not know. For types of one's own: command.SecretsOf(T{}).Redact.
+	Redact func(command.Type, command.Parameters) command.Parameters
+	// MaxWatches and MaxWaits bound how many requests may watch, and wait for a command, at a time; more are refused
+	// as rate_limited. Defaults: 100 and 1,000.
+	MaxWatches, MaxWaits int
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -41,41 +45,86 @@ func Handler(c *controller.Controller, o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{c: c, o: o}
+	if o.Redact == nil {
+		o.Redact = command.Redact
+	}
+	if o.MaxWatches <= 0 {
+		o.MaxWatches = 100
+	}
+	if o.MaxWaits <= 0 {
+		o.MaxWaits = 1000
+	}
+	h := &handler{c: c, o: o, watches: newPlaces("watches", o.MaxWatches), waits: newPlaces("waits", o.MaxWaits)}
 	mux := http.NewServeMux()
-	mux.Handle("POST /commands", h.serve(h.send))
-	mux.Handle("GET /commands/{id}", h.serve(h.get))
-	mux.Handle("POST /commands/{id}/cancel", h.serve(h.cancel))
-	mux.Handle("GET /vms", h.serve(h.fleet))
-	mux.Handle("GET /vms/{vm_id}", h.serve(h.vm))
-	mux.Handle("GET /vms/{vm_id}/commands", h.serve(h.list))
-	mux.Handle("GET /watch", h.serve(h.watch))
+	for _, r := range routes {
+		mux.Handle(r.pattern, h.serve(r))
+	}
 	return mux
 }
 
 type handler struct {
-	c *controller.Controller
-	o Options
+	c              *controller.Controller
+	o              Options
+	watches, waits places
+
+	refusedMu sync.Mutex
+	refused   refusals
 }
 
-func (h *handler) serve(do func(w http.ResponseWriter, r *http.Request) error) http.Handler {
+// route is an endpoint. It is given a desk and no controller, so there is none without a grant.
+type route struct {
+	pattern string
+	action  Action
+	do      func(d *desk, w http.ResponseWriter, r *http.Request) error
+}
+
+var routes = []route{
+	{"POST /commands", ActionSend, send},
+	{"GET /commands/{id}", ActionGet, get},
+	{"POST /commands/{id}/cancel", ActionCancel, cancel},
+	{"GET /vms", ActionFleet, fleet},
+	{"GET /vms/{vm_id}", ActionVM, vm},
+	{"GET /vms/{vm_id}/commands", ActionList, list},
+	{"GET /watch", ActionWatch, watch},
+}
+
+func (h *handler) serve(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var err error
-		if h.o.Authenticate != nil {
-			if err = h.o.Authenticate(r); err != nil && !errors.As(err, new(*transport.Error)) {
-				err = transport.Errorf(transport.CodeUnauthorized, "not with these credentials")
-			}
-		}
-		if err == nil {
-			err = do(w, r)
-		}
-		if err != nil {
+		if err := h.answer(to, w, r); err != nil {
 			if errors.Is(err, transport.ErrInternal) {
-				h.o.Log.Error("request failed", "component", "admin", "error", err)
+				h.o.Log.Error("request failed", "component", "admin", "action", to.action, "error", err)
 			}
 			httplink.WriteError(w, err)
 		}
 	})
+}
+
+func (h *handler) answer(to route, w http.ResponseWriter, r *http.Request) error {
+	d := &desk{h: h, remote: r.RemoteAddr, action: to.action}
+	op, told, cause := authenticate(r.Context(), h.o.Authenticator, httplink.Credentials(r))
+	if told != nil {
+		h.refuse(d, r, told, cause)
+		return told
+	}
+	d.op = op
+	ctx, cancel := transport.Grant{Expires: op.Expires}.Context(r.Context())
+	defer cancel()
+	err := to.do(d, w, r.WithContext(ctx))
+	if err != nil && !d.recorded { // it did not come so far
+		_ = d.record(ctx, Record{}, err)
+	}
+	return err
+}
+
+// refuse notes that somebody has shown no good credentials.
+func (h *handler) refuse(d *desk, r *http.Request, told *transport.Error, cause error) {
+	h.refusedMu.Lock()
+	missed, ok := h.refused.take(time.Now())
+	h.refusedMu.Unlock()
+	if ok {
+		h.o.Log.Warn("refused", "component", "admin", "action", d.action, "remote", d.remote, "code", told.Code, "missed", missed, "error", cause)
+		_ = d.record(r.Context(), Record{Missed: missed}, denial{told})
+	}
 }
 
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
@@ -89,7 +138,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	return transport.Errorf(transport.CodeInvalid, "the body is not JSON of the documented form")
 }
 
-func (h *handler) send(w http.ResponseWriter, r *http.Request) error {
+func send(d *desk, w http.ResponseWriter, r *http.Request) error {
 	var s Send
 	if err := decode(w, r, &s); err != nil {
 		return err
@@ -102,82 +151,66 @@ func (h *handler) send(w http.ResponseWriter, r *http.Request) error {
 		}
 		return transport.Errorf(code, "%s", err)
 	}
-	receipt, err := h.c.Send(r.Context(), s.VM, cmd)
+	status, err := d.Send(r.Context(), s.VM, cmd)
 	if err != nil {
 		return err
 	}
-	e, err := h.c.Get(r.Context(), receipt.ID())
-	if err != nil {
-		return err
-	}
-	status, code, created := StatusOf(e), http.StatusCreated, receipt.Created()
-	status.Created = &created
-	if !created {
+	code := http.StatusCreated
+	if !*status.Created {
 		code = http.StatusOK
 	}
 	httplink.WriteJSON(w, code, status)
 	return nil
 }
 
-func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	s := r.URL.Query().Get("wait")
-	if s == "" {
-		e, err := h.c.Get(r.Context(), id)
-		if err != nil {
-			return err
+func get(d *desk, w http.ResponseWriter, r *http.Request) (err error) {
+	var status Status
+	if s := r.URL.Query().Get("wait"); s == "" {
+		status, err = d.Get(r.Context(), r.PathValue("id"))
+	} else {
+		wait, bad := time.ParseDuration(s)
+		if bad != nil || wait <= 0 {
+			return transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
 		}
-		httplink.WriteJSON(w, http.StatusOK, StatusOf(e))
-		return nil
+		status, err = d.Wait(r.Context(), r.PathValue("id"), min(wait, maxWait))
 	}
-	wait, err := time.ParseDuration(s)
-	if err != nil || wait <= 0 {
-		return transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
+	if err == nil {
+		httplink.WriteJSON(w, http.StatusOK, status)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
-	defer cancel()
-	e, err := h.c.Receipt(id).Wait(ctx)
-	if err != nil && ctx.Err() == nil {
-		return err
-	}
-	httplink.WriteJSON(w, http.StatusOK, StatusOf(e))
-	return nil
+	return err
 }
 
-func (h *handler) cancel(w http.ResponseWriter, r *http.Request) error {
+func cancel(d *desk, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Reason string `json:"reason"`
 	}
 	if err := decode(w, r, &body); err != nil {
 		return err
 	}
-	e, err := h.c.Cancel(r.Context(), r.PathValue("id"), body.Reason)
-	if err != nil {
-		return err
+	status, err := d.Cancel(r.Context(), r.PathValue("id"), body.Reason)
+	if err == nil {
+		httplink.WriteJSON(w, http.StatusOK, status)
 	}
-	httplink.WriteJSON(w, http.StatusOK, StatusOf(e))
-	return nil
+	return err
 }
 
-func (h *handler) fleet(w http.ResponseWriter, r *http.Request) error {
-	fleet, err := h.c.Fleet(r.Context())
-	if err != nil {
-		return err
+func fleet(d *desk, w http.ResponseWriter, r *http.Request) error {
+	fleet, err := d.Fleet(r.Context())
+	if err == nil {
+		httplink.WriteJSON(w, http.StatusOK, map[string]any{"vms": fleet})
 	}
-	httplink.WriteJSON(w, http.StatusOK, map[string]any{"vms": fleet})
-	return nil
+	return err
 }
 
-func (h *handler) vm(w http.ResponseWriter, r *http.Request) error {
-	p, ok := h.c.Presence(r.PathValue("vm_id"))
-	if !ok {
-		return transport.Errorf(transport.CodeUnknownCommand, "nothing was heard of this VM")
+func vm(d *desk, w http.ResponseWriter, r *http.Request) error {
+	p, err := d.VM(r.Context(), r.PathValue("vm_id"))
+	if err == nil {
+		httplink.WriteJSON(w, http.StatusOK, p)
 	}
-	httplink.WriteJSON(w, http.StatusOK, p)
-	return nil
+	return err
 }
 
-func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
+func list(d *desk, w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	limit, before := defaultList, uint64(0)
 	var err error
@@ -191,72 +224,9 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 			return transport.Errorf(transport.CodeInvalid, "before is not a number")
 		}
 	}
-	entries, err := h.c.List(r.Context(), r.PathValue("vm_id"), before, limit)
-	if err != nil {
-		return err
+	list, err := d.List(r.Context(), r.PathValue("vm_id"), before, limit)
+	if err == nil {
+		httplink.WriteJSON(w, http.StatusOK, map[string]any{"commands": list})
 	}
-	list := make([]Status, len(entries))
-	for i, e := range entries {
-		list[i] = StatusOf(e)
-	}
-	httplink.WriteJSON(w, http.StatusOK, map[string]any{"commands": list})
-	return nil
-}
-
-// Notice is a controller.Notice with a Status in place of the entry.
-type Notice struct {
-	controller.Notice
-	Command *Status `json:"command,omitempty"`
-}
-
-func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
-	session, err := sse.Upgrade(w, r)
-	if err != nil {
-		return transport.Errorf(transport.CodeProtocol, "the server cannot stream")
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no")
-	deadline := http.NewResponseController(w)
-	send := func(m *sse.Message) error {
-		_ = deadline.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
-		defer deadline.SetWriteDeadline(time.Time{})                //nolint:errcheck // or HTTP/2 would end an idle stream
-		return errors.Join(session.Send(m), session.Flush())
-	}
-	comment := &sse.Message{}
-	comment.AppendComment("miglink")
-	vm := r.URL.Query().Get("vm_id")
-	notices := h.c.Watch(r.Context())
-	alive := time.NewTicker(keepalive)
-	defer alive.Stop()
-	err = send(comment)
-	for err == nil {
-		select {
-		case <-alive.C:
-			err = send(comment)
-		case n, ok := <-notices:
-			if !ok {
-				return nil
-			}
-			if vm != "" && n.VM != vm && n.Kind != controller.NoticeLost {
-				continue
-			}
-			err = send(message(n))
-		}
-	}
-	return nil // the client is gone
-}
-
-func message(n controller.Notice) *sse.Message {
-	out := Notice{Notice: n}
-	if n.Entry != nil {
-		s := StatusOf(*n.Entry)
-		out.Entry, out.Command = nil, &s
-	}
-	m := &sse.Message{Type: sse.Type(string(n.Kind))}
-	data, err := wirejson.Marshal(out)
-	if err != nil { // an event's metadata is the sender's own, and may be no JSON
-		data = []byte("{}")
-	}
-	m.AppendData(string(data))
-	return m
+	return err
 }
