@@ -6,16 +6,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/miglink/miglink/auth"
 	"github.com/miglink/miglink/auth/gce"
 	"github.com/miglink/miglink/auth/oidc"
+	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
 )
 
-// whoIsVM are the flags of a controller that say how an agent shows which VM it is.
-type whoIsVM struct {
-	Keys         string            `help:"Let VMs pass with tokens of the keys in this directory; see miglink token." placeholder:"DIR"`
+// whoIsWho are the flags of a controller that say how an agent shows which VM it is, and an operator who that is.
+type whoIsWho struct {
+	Keys         string            `help:"Let VMs and operators pass with tokens of the keys in this directory; see miglink token." placeholder:"DIR"`
 	OIDCIssuer   string            `name:"oidc-issuer" help:"Let VMs pass with ID tokens of this issuer." placeholder:"https://HOST"`
 	OIDCAudience string            `name:"oidc-audience" help:"Whom those tokens are for: this controller." placeholder:"AUDIENCE"`
 	OIDCVMClaim  string            `name:"oidc-vm-claim" default:"sub" help:"The claim that names the VM, like google.compute_engine.instance_name." placeholder:"CLAIM"`
@@ -24,12 +26,15 @@ type whoIsVM struct {
 	BrokerUsers  bool              `help:"Let VMs pass whose user at the RabbitMQ broker has the VM's name."`
 }
 
-// asked says whether agents are authenticated.
-func (w *whoIsVM) asked() bool {
+// agentsAsked says whether agents are authenticated.
+func (w *whoIsWho) agentsAsked() bool {
 	return w.Keys != "" || w.OIDCIssuer != "" || w.ClientCA != "" || w.BrokerUsers
 }
 
-func (c *controllerCmd) checkWhoIsVM() error {
+// operatorsAsked says whether who sends commands is authenticated.
+func (w *whoIsWho) operatorsAsked() bool { return w.Keys != "" }
+
+func (c *controllerCmd) checkWhoIsWho() error {
 	switch {
 	case (c.OIDCIssuer == "") != (c.OIDCAudience == ""):
 		return usage("--oidc-issuer and --oidc-audience go together")
@@ -43,19 +48,26 @@ func (c *controllerCmd) checkWhoIsVM() error {
 	return nil
 }
 
-// authenticator is nil where nobody is asked.
-func (w *whoIsVM) authenticator(ctx context.Context, log *slog.Logger) (transport.Authenticator, error) {
+// authenticators are nil where nobody is asked.
+func (w *whoIsWho) authenticators(ctx context.Context, log *slog.Logger) (vms transport.Authenticator, operators admin.Authenticator, err error) {
 	var ways []transport.Authenticator
 	if w.Keys != "" {
 		keys, err := auth.OpenKeys(w.Keys, auth.KeysOptions{Log: log})
 		if err != nil {
-			return nil, usage("--keys: %w", err)
+			return nil, nil, usage("--keys: %w", err)
 		}
 		v, err := auth.NewVerifier(keys, auth.VerifierOptions{})
 		if err != nil {
-			return nil, usage("--keys: %w", err)
+			return nil, nil, usage("--keys: %w", err)
 		}
 		ways = append(ways, auth.JWT(v))
+		operators = admin.Tokens(func(token string) (name string, grants []string, expires time.Time, err error) {
+			c, err := v.Verify(token, auth.AudienceOperator)
+			if err != nil {
+				return "", nil, time.Time{}, err
+			}
+			return c.Subject, c.Grants, c.Expires, nil
+		})
 	}
 	if w.ClientCA != "" {
 		ways = append(ways, auth.Certificate(nil))
@@ -66,17 +78,17 @@ func (w *whoIsVM) authenticator(ctx context.Context, log *slog.Logger) (transpor
 	if w.OIDCIssuer != "" { // the last: it may ask the issuer
 		a, err := oidc.New(ctx, w.OIDCIssuer, w.OIDCAudience, oidc.Options{VM: w.OIDCVMClaim, Require: w.OIDCRequire})
 		if errors.Is(err, oidc.ErrIssuer) {
-			return nil, &exitError{exitUnreachable, err}
+			return nil, nil, &exitError{exitUnreachable, err}
 		}
 		if err != nil {
-			return nil, usage("--oidc-issuer: %w", err)
+			return nil, nil, usage("--oidc-issuer: %w", err)
 		}
 		ways = append(ways, a)
 	}
 	if len(ways) == 0 {
-		return nil, nil
+		return nil, operators, nil
 	}
-	return auth.Any(ways...), nil
+	return auth.Any(ways...), operators, nil
 }
 
 // tokenVariable has a token where there is no file of it. A flag would show it to everybody on the machine.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,20 +55,61 @@ func (quiet) Printf(context.Context, string, ...any) {}
 // operator is what the commands share that speak to a controller's admin API.
 type operator struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
+	TokenFile  string `help:"File with your token, where the controller wants one; it is read again for each request. Default: the environment's MIGLINK_OPERATOR_TOKEN." placeholder:"FILE"`
 	Output     string `enum:"table,json" default:"table" help:"table or json."`
 	tlsFlags
 }
+
+// operatorToken is the variable of the environment that holds a token. None is ever an argument, which others see.
+const operatorToken = "MIGLINK_OPERATOR_TOKEN"
 
 func (o operator) client() (*admin.Client, error) {
 	secure, err := o.config(nil, o.Controller)
 	if err != nil {
 		return nil, err
 	}
-	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure})
+	token := o.token()
+	if _, err := token.Get(context.Background()); err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure, Token: token})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	return c, nil
+}
+
+// token is the operator's: of a file as it is now, or of the environment. It holds one line of printable text.
+func (o operator) token() transport.TokenSource {
+	return func(context.Context) (string, error) {
+		where, token := operatorToken, os.Getenv(operatorToken)
+		if o.TokenFile != "" {
+			b, err := os.ReadFile(o.TokenFile)
+			if err != nil {
+				return "", fmt.Errorf("--token-file: %w", err)
+			}
+			if where, token = "--token-file "+o.TokenFile, strings.TrimSpace(string(b)); token == "" {
+				return "", fmt.Errorf("%s is empty", where)
+			}
+		}
+		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return "", fmt.Errorf("%s is no token: it holds other than printable ASCII", where)
+		}
+		return token, nil
+	}
+}
+
+// hint says what may help where the controller has refused an operator.
+func (o operator) hint(err error) string {
+	switch {
+	case !errors.Is(err, transport.ErrUnauthorized):
+		return ""
+	case o.TokenFile == "" && os.Getenv(operatorToken) == "":
+		return " (give a token with --token-file, or in " + operatorToken + ")"
+	case o.TokenFile == "":
+		return " (the token is that of " + operatorToken + ")"
+	}
+	return " (the token is that of " + o.TokenFile + ")"
 }
 
 func (o operator) json() bool { return o.Output == "json" }

@@ -31,7 +31,8 @@ type controllerCmd struct {
 	TLSCert  string `help:"PEM file of the certificate; with --tls-key, serve HTTPS. Both are read again when they change." placeholder:"FILE"`
 	TLSKey   string `help:"PEM file of its key." placeholder:"FILE"`
 
-	whoIsVM
+	whoIsWho
+	Audit string `help:"File to append a line to for each request of an operator; what cannot be recorded is not done. It may be moved away at any time, and SIGHUP opens it anew." placeholder:"FILE"`
 
 	Standby bool `help:"Wait while another controller has the ledger, and take over when it ends."`
 
@@ -63,7 +64,7 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	vms, err := c.authenticator(ctx, log)
+	vms, operators, err := c.authenticators(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -71,6 +72,11 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	records, err := c.audit(log)
+	if err != nil {
+		return err
+	}
+	defer records.close()
 	l, err := c.ledger(ctx)
 	if err != nil {
 		return err
@@ -87,7 +93,7 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	for path, h := range grpc.Reflection() {
 		mux.Handle(path, h)
 	}
-	mux.Handle("/admin/v1/", http.StripPrefix("/admin/v1", admin.Handler(ctl, admin.Options{Log: log})))
+	mux.Handle("/admin/v1/", http.StripPrefix("/admin/v1", admin.Handler(ctl, admin.Options{Authenticator: operators, Audit: records.audit, Log: log})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	requests, stopRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRequests()
@@ -116,7 +122,7 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	if open := c.unasked(); open != "" {
 		fmt.Printf("controller: %s\n", open)
 	}
-	if private, _ := loopback(listener.Addr().String()); c.asked() && !private && c.TLSCert == "" {
+	if private, _ := loopback(listener.Addr().String()); c.agentsAsked() && !private && c.TLSCert == "" {
 		log.Warn("tokens come in the clear: serve TLS here, or in front of this", "component", "controller")
 	}
 
@@ -207,7 +213,7 @@ func (c *controllerCmd) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return usage("--tls-cert and --tls-key go together")
 	}
-	if err := c.checkWhoIsVM(); err != nil {
+	if err := c.checkWhoIsWho(); err != nil {
 		return err
 	}
 	private, err := loopback(c.Listen)
@@ -231,12 +237,9 @@ func (c *controllerCmd) check() error {
 	return nil
 }
 
-// operatorsAsked says whether who sends commands is authenticated. The admin API lets everybody pass.
-func (c *controllerCmd) operatorsAsked() bool { return false }
-
 // unasked says who is not asked for credentials, and what follows; empty: everybody is.
 func (c *controllerCmd) unasked() string {
-	agents, operators := c.asked(), c.operatorsAsked()
+	agents, operators := c.agentsAsked(), c.operatorsAsked()
 	switch {
 	case !agents && !operators:
 		return "nobody is asked for credentials: whoever reaches it may send commands, and be any VM"

@@ -3,7 +3,8 @@
 //
 // Exit status: 0 success, and for a command that was waited for: succeeded; 1 it ended otherwise, or a
 // check failed; 2 bad flags or bad input; 3 the controller cannot be reached, or refused; 4 still going
-// on when the time to wait was up; 130 interrupted.
+// on when the time to wait was up; 5 bad or expired credentials, or none; 6 good ones, without the grant that this
+// needs; 130 interrupted.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -40,7 +42,7 @@ const description = `Commands from a controller to the agent on each VM, over wh
 
 Every flag can be set from the environment, as MIGLINK_ and its name.
 
-Exit status: 0 success, and for a command that was waited for: succeeded. 1 it ended otherwise, or a check failed. 2 bad flags or input. 3 the controller cannot be reached, or refused. 4 still going on when the time to wait was up. 130 interrupted.`
+Exit status: 0 success, and for a command that was waited for: succeeded. 1 it ended otherwise, or a check failed. 2 bad flags or input. 3 the controller cannot be reached, or refused. 4 still going on when the time to wait was up. 5 bad or expired credentials, or none. 6 good ones, without the grant that this needs. 130 interrupted.`
 
 // exitError is an error with an exit status of its own.
 type exitError struct {
@@ -56,6 +58,8 @@ const (
 	exitUsage       = 2
 	exitUnreachable = 3
 	exitTimeout     = 4
+	exitCredentials = 5
+	exitForbidden   = 6
 	exitInterrupted = 130
 )
 
@@ -95,7 +99,11 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "miglink: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(os.Stderr, "miglink: %s\n", err)
+	hint := ""
+	if c, ok := command.Selected().Target.Addr().Interface().(interface{ hint(err error) string }); ok {
+		hint = c.hint(err)
+	}
+	fmt.Fprintf(os.Stderr, "miglink: %s%s\n", strings.TrimPrefix(err.Error(), "miglink: "), hint)
 	return exitStatus(err)
 }
 
@@ -109,6 +117,10 @@ func exitStatus(err error) int {
 		switch said.Code {
 		case transport.CodeInvalid, transport.CodeTooLarge, transport.CodeKeyReused, transport.CodeUnknownCommand:
 			return exitUsage
+		case transport.CodeUnauthorized, transport.CodeCredentialsExpired, transport.CodeRevoked:
+			return exitCredentials
+		case transport.CodeForbidden:
+			return exitForbidden
 		}
 	}
 	return exitUnreachable

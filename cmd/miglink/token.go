@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/miglink/miglink/auth"
+	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -18,7 +19,7 @@ type tokenCmd struct {
 	VM       string        `help:"A token for this VM." placeholder:"ID"`
 	VMs      []string      `name:"vms" help:"A token for a relay that speaks for the VMs of this pattern. Repeatable." placeholder:"PATTERN" sep:"none"`
 	Operator string        `help:"A token for this operator." placeholder:"NAME"`
-	Grant    []string      `help:"What the operator may do. Repeatable." placeholder:"GRANT" sep:"none"`
+	Grant    []string      `help:"What the operator may do: read or send, for all, or for types and VMs, as in send:drain@pool-*. Repeatable." placeholder:"GRANT" sep:"none"`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long the token is good."`
 }
 
@@ -75,6 +76,9 @@ func (c *tokenCmd) check() error {
 		if err := transport.ValidateVM(c.VM); err != nil {
 			return &exitError{exitUsage, err}
 		}
+	}
+	if _, err := admin.ParseGrants(c.Grant); err != nil {
+		return usage("--grant: %w", err)
 	}
 	for _, pattern := range c.VMs {
 		if err := auth.CheckVMPattern(pattern); err != nil {
