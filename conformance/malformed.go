@@ -244,7 +244,7 @@ func beginRequests(w *World) {
 	u, err := url.Parse(w.env.urls[len(w.env.urls)-1])
 	w.ok(err, "parse the URL")
 	for range slow {
-		c, err := net.Dial("tcp", u.Host)
+		c, err := (&net.Dialer{Timeout: patience}).DialContext(w.ctx, "tcp", u.Host)
 		w.ok(err, "connect")
 		w.env.Cleanup(func() { c.Close() })
 		_, err = io.WriteString(c, "GET /api/v1/vms/vm/commands HTTP/1.1\r\nHost: x\r\nX-Slow: ")
