@@ -3,26 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/miglink/miglink/auth"
+	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/nats"
 	"github.com/miglink/miglink/transport/ws"
@@ -46,6 +40,18 @@ func tokenFile(t *testing.T, args ...string) string {
 	return name
 }
 
+// asOperator is the flags of an operator who may do everything.
+func asOperator(t *testing.T, keys, controllerURL string) flags {
+	t.Helper()
+	token := tokenFile(t, "--keys", keys, "--operator", "ann", "--grant", "read", "--grant", "send")
+	return flags{"--controller", controllerURL, "--token-file", token}
+}
+
+// flags come after a command and its arguments.
+type flags []string
+
+func (f flags) after(args ...string) []string { return append(args, f...) }
+
 func natsServer(t *testing.T) string {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
@@ -61,8 +67,8 @@ func TestTokens(t *testing.T) {
 	t.Parallel()
 	keys, broker := newKeys(t), natsServer(t)
 	ctl, controllerURL := startController(t, "--keys", keys, "--nats", broker)
-	ctl.out.await(t, "operators are not asked for credentials")
-	require.NotContains(t, ctl.out.String(), "nobody")
+	require.NotContains(t, ctl.out.String(), "asked for credentials", "everybody is")
+	ann := asOperator(t, keys, controllerURL)
 	relay := tokenFile(t, "--keys", keys, "--vms", "pool-1/**", "--vms", "vm,relay")
 	operator := tokenFile(t, "--keys", keys, "--operator", "ann", "--grant", "send:*@vm,relay")
 	for _, name := range []string{"ws", "sse", "longpoll", "grpc", "nats"} {
@@ -73,13 +79,13 @@ func TestTokens(t *testing.T) {
 			}
 			own := "vm-" + name
 			a := run(own, "--token-file", tokenFile(t, "--keys", keys, "--vm", own))
-			out := ok(t, "send", own, "drain", "--controller", controllerURL, "--wait", "60s")
+			out := ok(t, ann.after("send", own, "drain", "--wait", "60s")...)
 			require.Contains(t, out, "succeeded")
 			require.Zero(t, a.interrupt(), a.log)
 
 			many := "pool-1/" + name
 			a = run(many, "--token-file", relay)
-			ok(t, "send", many, "drain", "--controller", controllerURL, "--wait", "60s")
+			ok(t, ann.after("send", many, "drain", "--wait", "60s")...)
 			require.Zero(t, a.interrupt(), a.log)
 
 			run("another-"+name, "--token-file", relay).log.await(t, "another VM's")
@@ -87,7 +93,7 @@ func TestTokens(t *testing.T) {
 			run("operator-"+name, "--token-file", operator).log.await(t, "unauthorized")
 			for _, vm := range []string{"another-", "none-", "operator-"} {
 				ctl.log.await(t, vm+name)
-				o := miglink(t, "status", vm+name, "--controller", controllerURL)
+				o := miglink(t, ann.after("status", vm+name)...)
 				require.NotContains(t, o.out, "online")
 			}
 		})
@@ -107,10 +113,11 @@ func TestTokenFromTheEnvironment(t *testing.T) {
 	_, controllerURL := startController(t, "--keys", keys)
 	token := strings.TrimSpace(ok(t, "token", "--keys", keys, "--vm", "vm-1"))
 	t.Setenv("MIGLINK_TOKEN", token)
+	ann := asOperator(t, keys, controllerURL)
 	agent := start(t, "agent", "--vm", "vm-1", "--controller", controllerURL, "--exec", "drain="+script(t, `echo "token: <$MIGLINK_TOKEN>"`))
 	require.NoError(t, os.Unsetenv("MIGLINK_TOKEN"))
-	ok(t, "send", "vm-1", "drain", "--id", "c1", "--controller", controllerURL, "--wait", "60s")
-	require.Contains(t, ok(t, "status", "c1", "--controller", controllerURL), "token: <>")
+	ok(t, ann.after("send", "vm-1", "drain", "--id", "c1", "--wait", "60s")...)
+	require.Contains(t, ok(t, ann.after("status", "c1")...), "token: <>")
 	require.NotContains(t, agent.log.String()+agent.out.String(), token)
 
 	t.Setenv("MIGLINK_TOKEN", "two words")
@@ -133,77 +140,19 @@ func TestTokenRotates(t *testing.T) {
 	require.Equal(t, 1, strings.Count(o.out, "\n"), "the token, and nothing else")
 	require.NoError(t, os.WriteFile(name+".new", []byte(o.out), 0o600))
 	require.NoError(t, os.Rename(name+".new", name))
-	ok(t, "send", "vm-1", "drain", "--controller", controllerURL, "--wait", "60s")
+	ok(t, asOperator(t, keys, controllerURL).after("send", "vm-1", "drain", "--wait", "60s")...)
 	require.NotContains(t, ctl.log.String(), strings.TrimSpace(o.out))
-}
-
-// authority makes certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	a := &authority{t: t, key: key, cert: &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}}
-	a.cert = a.sign(a.cert, key)
-	return a
-}
-
-func (a *authority) sign(c *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, key.Public(), a.key)
-	require.NoError(a.t, err)
-	c, err = x509.ParseCertificate(der)
-	require.NoError(a.t, err)
-	return c
-}
-
-// issue makes a certificate of one use, and its key.
-func (a *authority) issue(use x509.ExtKeyUsage, ip net.IP, names ...string) tls.Certificate {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(a.t, err)
-	c := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{use}}
-	if ip != nil {
-		c.IPAddresses = []net.IP{ip}
-	}
-	for _, name := range names {
-		c.URIs = append(c.URIs, auth.CertificateURI(name))
-	}
-	return tls.Certificate{Certificate: [][]byte{a.sign(c, key).Raw}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-func writePEM(t *testing.T, kind string, der []byte) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "pem")
-	require.NoError(t, os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-	return name
 }
 
 // A VM passes with the certificate of its name, or with a token; and who has a certificate of nobody we know does not
 // get as far as that.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
-	keys, ours, theirs := newKeys(t), newAuthority(t), newAuthority(t)
-	own := ours.issue(x509.ExtKeyUsageServerAuth, net.IPv4(127, 0, 0, 1))
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	require.NoError(t, err)
+	keys, ours, theirs := newKeys(t), certtest.NewAuthority(t), certtest.NewAuthority(t)
+	files := certtest.NewFiles(t)
+	files.Write(ours.Server(t, "127.0.0.1"), ours)
 	ctl := start(t, "controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--drain", "0s", "--keys", keys,
-		"--tls-cert", writePEM(t, "CERTIFICATE", own.Certificate[0]), "--tls-key", writePEM(t, "PRIVATE KEY", key),
-		"--client-ca", writePEM(t, "CERTIFICATE", ours.cert.Raw))
+		"--tls-cert", files.Cert, "--tls-key", files.Key, "--client-ca", files.CA)
 	_, after, found := strings.Cut(ctl.first, "https://")
 	require.True(t, found, "%s%s", ctl.first, ctl.log)
 	address, _, _ := strings.Cut(after, ",")
@@ -211,7 +160,7 @@ func TestClientCertificates(t *testing.T) {
 
 	dial := func(vm string, certificate *tls.Certificate, token string) error {
 		t.Helper()
-		o := ws.Options{TLS: &tls.Config{RootCAs: ours.pool()}}
+		o := ws.Options{TLS: &tls.Config{RootCAs: ours.Pool()}}
 		if certificate != nil {
 			// Also one of an authority that the server does not ask for.
 			o.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
@@ -229,16 +178,19 @@ func TestClientCertificates(t *testing.T) {
 		}
 		return err
 	}
-	vm1 := ours.issue(x509.ExtKeyUsageClientAuth, nil, "vm-1")
+	issue := func(by *certtest.Authority, use x509.ExtKeyUsage) tls.Certificate {
+		return by.Issue(t, &x509.Certificate{URIs: []*url.URL{auth.CertificateURI("vm-1")}, ExtKeyUsage: []x509.ExtKeyUsage{use}}).TLS(t)
+	}
+	vm1 := issue(ours, x509.ExtKeyUsageClientAuth)
 	require.NoError(t, dial("vm-1", &vm1, ""))
 	require.ErrorIs(t, dial("vm-2", &vm1, ""), transport.ErrForbidden)
 	require.ErrorIs(t, dial("vm-1", nil, ""), transport.ErrUnauthorized)
 	token := strings.TrimSpace(ok(t, "token", "--keys", keys, "--vm", "vm-2"))
 	require.NoError(t, dial("vm-2", nil, token))
 	require.NoError(t, dial("vm-2", &vm1, token), "the token's")
-	stranger := theirs.issue(x509.ExtKeyUsageClientAuth, nil, "vm-1")
+	stranger := issue(theirs, x509.ExtKeyUsageClientAuth)
 	require.Error(t, dial("vm-1", &stranger, ""))
-	asServer := ours.issue(x509.ExtKeyUsageServerAuth, nil, "vm-1")
+	asServer := issue(ours, x509.ExtKeyUsageServerAuth)
 	require.Error(t, dial("vm-1", &asServer, ""))
 }
 
@@ -269,4 +221,43 @@ func TestNobodyIsAsked(t *testing.T) {
 	ctl, _ := startController(t)
 	ctl.out.await(t, "nobody is asked for credentials")
 	require.Equal(t, 2, bytes.Count([]byte(ctl.out.String()), []byte("\n")))
+}
+
+// With keys operators are asked as well: each may do what its token grants, and all of it is on record.
+func TestOperators(t *testing.T) {
+	t.Parallel()
+	keys, record := newKeys(t), filepath.Join(t.TempDir(), "audit.log")
+	_, controllerURL := startController(t, "--keys", keys, "--audit", record)
+	as := func(grants ...string) flags {
+		args := []string{"--keys", keys, "--operator", "ann"}
+		for _, g := range grants {
+			args = append(args, "--grant", g)
+		}
+		return flags{"--controller", controllerURL, "--token-file", tokenFile(t, args...)}
+	}
+	drainer := as("send:drain@pool-*")
+	ok(t, drainer.after("send", "pool-1", "drain", "--id", "c-1")...)
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string
+	}{
+		"another type":    {drainer.after("send", "pool-1", "shutdown"), 6, "send:shutdown@pool-1"},
+		"another VM":      {drainer.after("send", "vm-1", "drain"), 6, "send:drain@vm-1"},
+		"reading":         {drainer.after("fleet"), 6, "read"},
+		"cancelling":      {as("read").after("cancel", "c-1"), 6, "send:drain@pool-1"},
+		"a VM's token":    {[]string{"fleet", "--controller", controllerURL, "--token-file", tokenFile(t, "--keys", keys, "--vm", "pool-1")}, 5, "unauthorized"},
+		"no token":        {[]string{"fleet", "--controller", controllerURL}, 5, "--token-file"},
+		"grant of no use": {[]string{"token", "--keys", keys, "--operator", "ann", "--grant", "rule"}, 2, "rule"},
+	} {
+		o := miglink(t, c.args...)
+		require.Equal(t, c.status, o.status, "%s: %s", name, o.errors)
+		require.Contains(t, o.errors, c.want, name)
+	}
+	require.Contains(t, ok(t, as("read@pool-1").after("status", "pool-1")...), "drain")
+	b, err := os.ReadFile(record)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(b), `"decision":"allowed"`)-strings.Count(string(b), `"action":"list"`)-strings.Count(string(b), `"action":"vm"`), string(b))
+	require.Contains(t, string(b), `"decision":"denied"`)
+	require.NotContains(t, string(b), "eyJ", "no token")
 }

@@ -245,7 +245,7 @@ func TestBadInput(t *testing.T) {
 		"exec of cancel":         {[]string{"agent", "--vm", "vm", "--exec", "cancel=true"}, 2, "cancel"},
 		"exec of no program":     {[]string{"agent", "--vm", "vm", "--exec", "drain=/does/not/exist"}, 2, "/does/not/exist"},
 		"public address":         {[]string{"controller", "--listen", ":0", "--data", t.TempDir()}, 2, "--insecure"},
-		"public, agents asked":   {[]string{"controller", "--listen", ":0", "--data", t.TempDir(), "--keys", keys}, 2, "operators are not asked"},
+		"public, agents asked":   {[]string{"controller", "--listen", ":0", "--data", t.TempDir(), "--broker-users", "--amqp", "amqp://x"}, 2, "operators are not asked"},
 		"keys of nobody":         {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--keys", t.TempDir()}, 2, "no key"},
 		"no directory of keys":   {[]string{"controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--keys", "/does/not/exist"}, 2, "/does/not/exist"},
 		"issuer, no audience":    {[]string{"controller", "--oidc-issuer", "https://x"}, 2, "--oidc-audience"},

@@ -46,7 +46,7 @@ func FuzzMessages(f *testing.F) {
 			defer c.Close()
 			s := broker.NewServer(c, broker.ServerOptions{Name: "mq"})
 			p := (&wire{}).pipe()
-			s.Serve(p, vm, transport.Credentials{})
+			s.Serve(p, vm, transport.Credentials{}, func() {})
 			for line := range bytes.Lines(said) {
 				p.Deliver(bytes.TrimSpace(line))
 			}
