@@ -170,7 +170,7 @@ func (c *controllerCmd) ledger(ctx context.Context) (*bolt.Ledger, error) {
 
 // listenAtBrokers takes agents from all the brokers that are given.
 func (c *controllerCmd) listenAtBrokers(ctx context.Context, ctl *controller.Controller, vms transport.Authenticator, log *slog.Logger) (closeAll func(), err error) {
-	secure, err := c.brokerTLSFlags.config(log, c.NATS, c.Redis, c.AMQP)
+	secure, err := c.config(log, c.NATS, c.Redis, c.AMQP)
 	if err != nil {
 		return nil, err
 	}
