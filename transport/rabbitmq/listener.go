@@ -20,6 +20,10 @@ import (
 // helloTTL is how long a hello waits for a controller, in milliseconds. Who said it has given up then.
 const helloTTL = 10_000
 
+// lookEvery is how often a controller that publishes nothing to the exchange looks whether it is there: it goes
+// with all bindings, and nobody could say hello.
+const lookEvery = 15 * time.Second
+
 // ListenOptions are optional.
 type ListenOptions struct {
 	// Prefix names the exchange, and begins the names of queues. Default: miglink.
@@ -123,8 +127,12 @@ func (l *Listener) receive(ctx context.Context, in *intake) error {
 func (l *Listener) handOn(ctx context.Context, in *intake) error {
 	blocked := in.NotifyBlocked(make(chan amqp.Blocking, 1))
 	closed := in.bindings.NotifyClose(make(chan *amqp.Error, 1))
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			l.links.Go(in.look)
 		case m, ok := <-in.hellos:
 			if !ok { // the queue was deleted, or all has ended
 				return in.why(broker.ErrLost)
@@ -205,7 +213,15 @@ func (l *Listener) forget(in *intake, link string) {
 	l.mu.Unlock()
 	l.links.Go(func() {
 		_ = in.bind("up."+link, false) // the connection may have ended first
+		in.look()                      // the agent may have gone because of it
 	})
+}
+
+// look has the broker close the channel of bindings where the exchange is gone, and the connection is made again.
+func (in *intake) look() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	_ = in.bindings.ExchangeDeclarePassive(in.exchange, amqp.ExchangeTopic, true, false, false, false, nil) // handOn hears of it
 }
 
 // bind has the messages with key come to the controller's queue, or no more.
