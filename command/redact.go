@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"reflect"
 	"strings"
 
@@ -85,6 +86,15 @@ func (s Secrets) Drop(t Type, p Parameters) Parameters {
 		return p
 	}
 	return s.Redact(t, p)
+}
+
+// LogValue is p as it may be logged, as JSON: for the LogValue method of parameters that hold a [Secret].
+func LogValue(p Params) slog.Value {
+	raw, err := wirejson.Marshal(p)
+	if err != nil {
+		return slog.StringValue("parameters that do not encode")
+	}
+	return slog.StringValue(string(SecretsOf(p).Redact(p.CommandType(), raw)))
 }
 
 // add adds the fields of a struct as encoding/json names them. Of several of a name all have to be open.

@@ -36,6 +36,8 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 		slog.New(slog.NewTextHandler(&printed, nil)).Info("text", name, v)
 	}
+	slog.New(slog.NewJSONHandler(&printed, nil)).Info("struct", "parameters", params, "pointer", &params, "command", &cmd)
+	require.Contains(t, printed.String(), `"runner_url\":\"https://ci.example.com\"`, "what is no secret is there")
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&printed, nil), slog.NewTextHandler(&printed, nil)} {
 		slog.New(h).Info("record", "command", cmd, "parameters", cmd.Parameters, "secret", params.RegistrationToken)
 	}

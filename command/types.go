@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,6 +18,9 @@ type RegisterRunner struct {
 	Labels            []string  `json:"labels,omitempty"`
 	ExpiresAt         time.Time `json:"expires_at,omitzero"` // of the token
 }
+
+// LogValue is without the token, also where a handler logs JSON.
+func (p RegisterRunner) LogValue() slog.Value { return LogValue(p) }
 
 // Drain asks the agent to take no more jobs and to finish what runs.
 type Drain struct {
