@@ -34,7 +34,8 @@ type Shutdown struct {
 	Force  bool   `json:"force,omitempty"` // do not wait for a running job
 }
 
-// UpdateConfig sets one configuration value.
+// UpdateConfig sets one configuration value. It is no [Secret]: audits show it, and ledgers keep it. Secrets want a type
+// of their own.
 type UpdateConfig struct {
 	ConfigKey   string `json:"config_key"`
 	ConfigValue any    `json:"config_value"`

@@ -52,7 +52,7 @@ func forms() map[string]string {
 	f := map[string]string{
 		"raw": hush, "its core": "Zq7vK1pX9s", "JSON": strings.Trim(string(quoted), `"`), "JSON without HTML escapes": strings.Trim(strings.TrimSpace(plain.String()), `"`),
 		"%q": strings.Trim(fmt.Sprintf("%q", hush), `"`), "hex": hex.EncodeToString([]byte(hush)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(hush))),
-		"query": url.QueryEscape(hush), "path": url.PathEscape(hush), "bytes": strings.Trim(fmt.Sprint([]byte(hush)), "[]"),
+		"query": url.QueryEscape(hush), "path": url.PathEscape(hush), "bytes": strings.Trim(fmt.Sprintf("%d", []byte(hush)), "[]"),
 	}
 	for at := range 3 { // wherever it begins in what is encoded
 		b := append(make([]byte, at), hush...)
@@ -97,7 +97,7 @@ func TestFound(t *testing.T) {
 		b := append(bytes.Repeat([]byte("x"), at), hush+"yyyyyyy"...)
 		for name, text := range map[string]string{
 			"raw": string(b), "base64": base64.StdEncoding.EncodeToString(b), "base64url": base64.RawURLEncoding.EncodeToString(b),
-			"hex": hex.EncodeToString(b), "JSON": fmt.Sprintf(`{"a":%q}`, b), "bytes": fmt.Sprint(b),
+			"hex": hex.EncodeToString(b), "JSON": fmt.Sprintf(`{"a":%q}`, b), "bytes": fmt.Sprintf("%d", b),
 		} {
 			require.NotEmpty(t, found([]byte(text)), "%s at %d", name, at)
 		}

@@ -220,7 +220,7 @@ func TestWatchOfAnOperator(t *testing.T) {
 		defer c.Close()
 		h, stop := memnet.Serve(&http.Server{Handler: admin.Handler(c, admin.Options{Authenticator: admin.AuthenticatorFunc(
 			func(context.Context, transport.Credentials) (admin.Operator, error) {
-				return admin.Operator{Grants: []admin.Grant{{Verb: admin.VerbRead, VM: "a", Type: "drain"}}, Expires: time.Now().Add(time.Hour)}, nil
+				return admin.Operator{Grants: []admin.Grant{{Verb: admin.VerbRead, VM: "a", Type: "drain"}}, Expires: time.Now().Add(time.Minute)}, nil
 			})})})
 		defer stop()
 		began := time.Now()
@@ -242,7 +242,7 @@ func TestWatchOfAnOperator(t *testing.T) {
 		body := new(strings.Builder)
 		_, err = io.Copy(body, resp.Body)
 		require.NoError(t, err)
-		require.Equal(t, time.Hour, time.Since(began))
+		require.Equal(t, time.Minute, time.Since(began))
 		require.Contains(t, body.String(), "a-drain")
 		require.Contains(t, body.String(), "event: online")
 		require.NotContains(t, body.String(), `"vm_id":"b"`)
