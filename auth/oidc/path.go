@@ -15,12 +15,12 @@ func parsePath(s string) (path, error) {
 	var p path
 	var name strings.Builder
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '.':
+		switch s[i] {
+		case '.':
 			p = append(p, name.String())
 			name.Reset()
 			continue
-		case s[i] == '\\':
+		case '\\':
 			if i++; i == len(s) || s[i] != '.' && s[i] != '\\' {
 				return nil, fmt.Errorf(`oidc: the path of a claim %q has a \ before what is neither . nor \`, s)
 			}
