@@ -150,7 +150,7 @@ var acks = []Scenario{
 		Number: 87, Name: "ack-cut-while-recorded",
 		Given: "an ack on its way into the ledger", When: "the link is cut in that moment, and the ack is said again", Then: "whoever waits for the end of the command hears of it at once",
 		Run: func(w *World) {
-			w.start(controller.Options{})
+			w.start(controller.Options{Access: unbounded})
 			moments := rand.New(rand.NewPCG(w.seed, 87))
 			for range 50 {
 				r := w.send("vm", command.Options{})

@@ -163,7 +163,7 @@ var lifecycle = []Scenario{
 		Number: 54, Name: "no-goroutine-leak",
 		Given: "a transport", When: "a thousand links are opened, used and closed", Then: "no goroutine is left",
 		Run: func(w *World) {
-			w.start(controller.Options{})
+			w.start(controller.Options{Access: unbounded})
 			var working sync.WaitGroup
 			errs := make(chan error, 8)
 			for i := range cap(errs) {

@@ -87,6 +87,9 @@ func (s *swap) Dial(ctx context.Context, h transport.Hello) (transport.Link, err
 	return to.Dial(ctx, h)
 }
 
+// unbounded is for scenarios that dial more often than any agent does.
+var unbounded = controller.Access{LinksPerVM: -1, DialsPerVM: controller.Rate{PerSecond: -1}}
+
 // start makes the controller, and opens the subject on it the first time.
 func (w *World) start(o controller.Options) {
 	if w.ledger == nil {

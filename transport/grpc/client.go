@@ -89,7 +89,7 @@ func (t *Transport) newPipe() *clientPipe {
 	client := &http.Client{Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         p.dial,
-		TLSClientConfig:     t.o.TLS,
+		TLSClientConfig:     t.o.TLS.Clone(), // net/http writes to it
 		TLSHandshakeTimeout: 10 * time.Second,
 		Protocols:           protocols,
 		ForceAttemptHTTP2:   true,
