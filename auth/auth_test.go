@@ -214,6 +214,8 @@ func TestForgedTokens(t *testing.T) {
 	}
 	_, err = v.Verify(passes, "")
 	require.ErrorContains(t, err, "audience")
+	_, err = v.Verify(sign(t, jwt.SigningMethodES256, ed, good(), ec), auth.AudienceAgent)
+	require.ErrorContains(t, err, "signs EdDSA, not ES256", "before anything is verified with that key")
 }
 
 // A token that was forged is not called expired, and one that has expired is, at its second.

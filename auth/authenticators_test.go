@@ -82,6 +82,8 @@ func TestJWT(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		_, code, _ = knock(t, a, "vm-1", own)
 		require.Equal(t, transport.CodeCredentialsExpired, code)
+		_, err := verifier(t, k).Verify(own.Token, auth.AudienceAgent)
+		require.ErrorIs(t, err, transport.ErrCredentialsExpired, "at its second, not after")
 		_, code, _ = knock(t, a, "vm-1", operator)
 		require.Equal(t, transport.CodeUnauthorized, code)
 	})
