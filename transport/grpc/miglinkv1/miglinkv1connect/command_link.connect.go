@@ -8,13 +8,12 @@
 package miglinkv1connect
 
 import (
+	connect "connectrpc.com/connect"
 	context "context"
 	errors "errors"
+	miglinkv1 "github.com/miglink/miglink/transport/grpc/miglinkv1"
 	http "net/http"
 	strings "strings"
-
-	connect "connectrpc.com/connect"
-	miglinkv1 "github.com/miglink/miglink/transport/grpc/miglinkv1"
 )
 
 // This is a compile-time assertion to ensure that this generated file and the connect package are
