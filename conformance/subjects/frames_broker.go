@@ -134,10 +134,7 @@ func framesRabbitMQ(env *conformance.Env, url, exchange string) {
 		ch, err := conn.Channel()
 		var queue amqp.Queue
 		if err == nil {
-			queue, err = ch.QueueDeclare("", false, true, true, false, nil)
-		}
-		if err == nil {
-			err = ch.QueueBind(queue.Name, "down."+link, exchange, false, nil)
+			queue, err = ch.QueueDeclare(exchange+".down."+link, false, true, true, false, nil)
 		}
 		var in <-chan amqp.Delivery
 		if err == nil {
