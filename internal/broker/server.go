@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/miglink/miglink/internal/refusal"
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
@@ -52,7 +52,8 @@ type Server struct {
 	closed  bool
 	running sync.WaitGroup
 
-	refused   *refusal.Log
+	door      door.Door
+	refusals  *door.Refusals
 	greetings chan struct{} // holds one for each hello that is being answered
 }
 
@@ -62,7 +63,7 @@ func NewServer(t transport.Transport, o ServerOptions) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}, greetings: make(chan struct{}, maxGreetings)}
-	s.refused = refusal.New(s.Log)
+	s.door, s.refusals = door.New(o.Authenticator, s.Log), door.NewRefusals(s.Log)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -86,7 +87,7 @@ func (s *Server) Greet(vm string) (done func(), ok bool) {
 	case s.greetings <- struct{}{}:
 		return sync.OnceFunc(func() { <-s.greetings }), true
 	default:
-		s.refused.Add(s.ctx, slog.String("vm_id", vm), slog.String("error", "too many dial at once"))
+		s.refusals.Add(s.ctx, slog.String("vm_id", vm), slog.String("error", "too many dial at once"))
 		return nil, false
 	}
 }
@@ -115,12 +116,7 @@ func (s *Server) serve(p FailingPipe, vm string, c transport.Credentials, greete
 		Name: s.o.Name, VM: vm, Keepalive: s.o.Keepalive,
 		Authenticate: func(ctx context.Context, vm, token string) (transport.Grant, error) {
 			c.Token = token
-			g, told, cause := transport.Authenticate(ctx, s.o.Authenticator, vm, c)
-			if told != nil {
-				s.refused.Add(ctx, slog.String("vm_id", vm), slog.String("user", c.User), slog.String("code", string(told.Code)), slog.Any("error", cause))
-				return g, told
-			}
-			return g, nil
+			return s.door.Enter(ctx, vm, c)
 		},
 	})
 	greeted()

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
 
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
@@ -40,7 +41,7 @@ func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handl
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &service{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
-	s.door = httplink.NewDoor(o.Authenticator, s.log)
+	s.door = door.New(o.Authenticator, s.log)
 	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCodec(codec{}), connect.WithCompression("gzip", nil, nil)) // what is small may be large once unpacked
 	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -74,7 +75,7 @@ type callKey struct{}
 
 type service struct {
 	t         transport.Transport
-	door      httplink.Door
+	door      door.Door
 	keepalive time.Duration
 	log       *slog.Logger
 }
@@ -87,7 +88,7 @@ func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.Agen
 		Name: "grpc", Keepalive: s.keepalive,
 		Authenticate: func(_ context.Context, name, _ string) (transport.Grant, error) {
 			vm = name
-			return s.door.Enter(c.request, name)
+			return s.door.Enter(c.request.Context(), name, httplink.Credentials(c.request))
 		},
 	})
 	var said *transport.Error

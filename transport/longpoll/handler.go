@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
@@ -33,13 +34,13 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{t: t, log: o.Log.With("component", "longpoll")}
-	h.door = httplink.NewDoor(o.Authenticator, h.log)
+	h.door = door.New(o.Authenticator, h.log)
 	return http.HandlerFunc(h.serve)
 }
 
 type handler struct {
 	t    transport.Transport
-	door httplink.Door
+	door door.Door
 	log  *slog.Logger
 }
 
@@ -100,7 +101,7 @@ func (h *handler) poll(r *http.Request) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	grant, err := h.door.Enter(r, hello.VM)
+	grant, err := h.door.Enter(r.Context(), hello.VM, httplink.Credentials(r))
 	if err != nil {
 		return page{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmaxmax/go-sse"
 
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
@@ -42,13 +43,13 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Keepalive = defaultKeepalive
 	}
 	h := &handler{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "sse")}
-	h.door = httplink.NewDoor(o.Authenticator, h.log)
+	h.door = door.New(o.Authenticator, h.log)
 	return http.HandlerFunc(h.serve)
 }
 
 type handler struct {
 	t    transport.Transport
-	door httplink.Door
+	door door.Door
 	log  *slog.Logger
 
 	keepalive time.Duration
@@ -99,7 +100,7 @@ func (h *handler) open(r *http.Request) (transport.Hello, transport.Grant, trans
 	if err != nil {
 		return hello, transport.Grant{}, nil, err
 	}
-	grant, err := h.door.Enter(r, hello.VM)
+	grant, err := h.door.Enter(r.Context(), hello.VM, httplink.Credentials(r))
 	if err != nil {
 		return hello, grant, nil, err
 	}

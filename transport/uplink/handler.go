@@ -12,6 +12,7 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
@@ -40,7 +41,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{t: t, log: o.Log.With("component", "uplink")}
-	h.door = httplink.NewDoor(o.Authenticator, h.log)
+	h.door = door.New(o.Authenticator, h.log)
 	mux := http.NewServeMux()
 	mux.Handle("POST /vms/{vm_id}/commands/ack", h.serve(acks))
 	mux.Handle("POST /vms/{vm_id}/events", h.serve(events))
@@ -50,7 +51,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 
 type handler struct {
 	t    transport.Transport
-	door httplink.Door
+	door door.Door
 	log  *slog.Logger
 }
 
@@ -73,7 +74,7 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request, do post) error 
 	if err != nil {
 		return err
 	}
-	if _, err := h.door.Enter(r, vm); err != nil {
+	if _, err := h.door.Enter(r.Context(), vm, httplink.Credentials(r)); err != nil {
 		return err
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not all can

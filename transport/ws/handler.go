@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
@@ -42,7 +43,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 		o.Context = context.Background()
 	}
 	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
-	h.door = httplink.NewDoor(o.Authenticator, h.log)
+	h.door = door.New(o.Authenticator, h.log)
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
 		ReadBufferSize:   readBuffer,
@@ -63,7 +64,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 type handler struct {
 	t         transport.Transport
 	ctx       context.Context
-	door      httplink.Door
+	door      door.Door
 	keepalive time.Duration
 	log       *slog.Logger
 	upgrader  websocket.Upgrader
@@ -73,7 +74,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	vm, err := httplink.VM(r)
 	var grant transport.Grant
 	if err == nil {
-		grant, err = h.door.Enter(r, vm)
+		grant, err = h.door.Enter(r.Context(), vm, httplink.Credentials(r))
 	}
 	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), subprotocol) {
 		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is not %s", subprotocol)

@@ -1,5 +1,4 @@
-// Package refusal logs who was not let in, sparingly: whoever knocks often enough must not fill a disk.
-package refusal
+package door
 
 import (
 	"context"
@@ -11,8 +10,9 @@ import (
 // most is how many lines there are within a second. The first after a second with more says how many were left out.
 const most = 20
 
-// Log is where refusals go. It is safe for concurrent use.
-type Log struct {
+// Refusals logs who was not let in, sparingly: whoever knocks often enough must not fill a disk. It is safe for
+// concurrent use.
+type Refusals struct {
 	to *slog.Logger
 
 	mu    sync.Mutex
@@ -21,11 +21,11 @@ type Log struct {
 	left  int // out
 }
 
-// New returns a Log that writes warnings to a logger.
-func New(to *slog.Logger) *Log { return &Log{to: to} }
+// NewRefusals writes warnings to a logger.
+func NewRefusals(to *slog.Logger) *Refusals { return &Refusals{to: to} }
 
 // Add logs one refusal.
-func (l *Log) Add(ctx context.Context, attrs ...slog.Attr) {
+func (l *Refusals) Add(ctx context.Context, attrs ...slog.Attr) {
 	l.mu.Lock()
 	now := time.Now()
 	if now.Sub(l.since) >= time.Second {

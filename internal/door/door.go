@@ -1,0 +1,35 @@
+// Package door is where the server halves of all adapters ask who wants to be a VM.
+package door
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// Door lets peers pass that show credentials for a VM. It is safe for concurrent use.
+type Door struct {
+	authenticator transport.Authenticator
+	refusals      *Refusals
+}
+
+// New returns a Door; without an Authenticator everybody passes. The log gets who did not, and why.
+func New(a transport.Authenticator, log *slog.Logger) Door { return Door{a, NewRefusals(log)} }
+
+// Enter returns what credentials are good for, or why not: an error that may be told.
+func (d Door) Enter(ctx context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+	g, told, cause := transport.Authenticate(ctx, d.authenticator, vm, c)
+	if told == nil {
+		return g, nil
+	}
+	attrs := []slog.Attr{slog.String("vm_id", vm), slog.String("code", string(told.Code)), slog.Any("error", cause)}
+	if c.Remote != "" {
+		attrs = append(attrs, slog.String("remote", c.Remote))
+	}
+	if c.User != "" {
+		attrs = append(attrs, slog.String("user", c.User))
+	}
+	d.refusals.Add(ctx, attrs...)
+	return g, told
+}
