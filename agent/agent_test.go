@@ -631,7 +631,7 @@ func TestCredentialsExpire(t *testing.T) {
 		defer c.Close()
 		var at []time.Time
 		var mu sync.Mutex
-		refuse := false
+		refuse, life := false, time.Hour
 		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -640,7 +640,7 @@ func TestCredentialsExpire(t *testing.T) {
 				return nil, transport.ErrCredentialsExpired
 			}
 			l, err := c.Dial(ctx, h)
-			return &expiring{l, time.Now().Add(time.Hour)}, err
+			return &expiring{l, time.Now().Add(life)}, err
 		}), agent.Options{VM: "vm-1", BackoffInitial: time.Minute, BackoffMax: time.Minute})
 		require.NoError(t, err)
 		stop := run(t, a)
@@ -653,8 +653,13 @@ func TestCredentialsExpire(t *testing.T) {
 		refuse = true
 		mu.Unlock()
 		time.Sleep(10 * time.Hour)
-		require.NoError(t, stop())
+		mu.Lock()
 		require.Less(t, len(at), 11+10*60*4, "there are pauses")
+		refuse, life, at = false, time.Millisecond, nil
+		mu.Unlock()
+		time.Sleep(10 * time.Hour)
+		require.NoError(t, stop())
+		require.Less(t, len(at), 10*60*4, "there are pauses, too, where credentials are over at once")
 	})
 }
 

@@ -14,6 +14,10 @@ import (
 // goodAfter is how long a link must have lived for the next wait to start small again.
 const goodAfter = 10 * time.Second
 
+// usedAfter is how long a link must have lived for another to be dialled at once when its credentials expire: those
+// of the next may be over as soon.
+const usedAfter = 100 * time.Millisecond
+
 // keepLinked dials until ctx ends (nil) or the controller says to stop for good.
 func (a *Agent) keepLinked(ctx context.Context) error {
 	bound := backoff.NewExponentialBackOff(
@@ -33,10 +37,11 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 			a.log.Error("the controller told this agent to stop", "error", err)
 			return err
 		}
-		if time.Since(began) >= goodAfter {
+		lasted := time.Since(began)
+		if lasted >= goodAfter {
 			bound.Reset()
 		}
-		wait := a.wait(linked, err, bound)
+		wait := a.wait(linked && lasted >= usedAfter, err, bound)
 		what := "cannot link"
 		if linked {
 			what = "link lost"
@@ -54,8 +59,8 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 
 // wait is a random part of a bound that grows, and at least what the controller asks for, spread a
 // little so that agents told the same do not come back together.
-func (a *Agent) wait(linked bool, err error, bound *backoff.ExponentialBackOff) time.Duration {
-	if errors.Is(err, transport.ErrMoved) || linked && errors.Is(err, transport.ErrCredentialsExpired) {
+func (a *Agent) wait(used bool, err error, bound *backoff.ExponentialBackOff) time.Duration {
+	if errors.Is(err, transport.ErrMoved) || used && errors.Is(err, transport.ErrCredentialsExpired) {
 		return retryAfter(err)
 	}
 	wait := rand.N(max(bound.NextBackOff(), 1))

@@ -14,8 +14,8 @@ import (
 // defaultKeep is how often what is held is said again where the controller names no deadline.
 const defaultKeep = 10 * time.Second
 
-// maxHeld is how many commands an agent holds, or has yet to be told that their end is recorded, at a time at least, whatever the window: urgent ones do not count
-// in it, and the controller's own window may be larger.
+// maxHeld is how many commands an agent holds at a time, or has yet to be told of that their end is recorded, at
+// least, whatever the window: urgent ones do not count in it, and the controller's own window may be larger.
 const maxHeld = 4096
 
 var errTooMany = errors.New("the controller sent more commands than anybody has asked for")
