@@ -167,6 +167,10 @@ func (d *Delivery) Validate() error {
 // start"; it is never an error.
 type Cursor string
 
+// MaxDeliveries bounds those of one message: no controller sends as many at a time, and an empty one takes a hundred
+// times as much in memory as on a wire.
+const MaxDeliveries = 4096
+
 // MaxCursor bounds a Cursor, in bytes.
 const MaxCursor = 128
 

@@ -37,7 +37,7 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	token, err := c.token(ctx)
+	token, err := c.token()
 	if err != nil {
 		return err
 	}

@@ -102,30 +102,41 @@ type credentials struct {
 
 // token is nil where there is none to show. It takes the variable out of the environment: the programs that an
 // agent runs are not to have it.
-func (c *credentials) token(ctx context.Context) (transport.TokenSource, error) {
+func (c *credentials) token() (transport.TokenSource, error) {
 	given := os.Getenv(tokenVariable)
 	if err := os.Unsetenv(tokenVariable); err != nil {
 		return nil, fmt.Errorf("%s: %w", tokenVariable, err)
 	}
-	var sources []transport.TokenSource
-	if c.TokenFile != "" {
-		sources = append(sources, auth.File(c.TokenFile))
-	}
-	if c.GCEAudience != "" {
-		sources = append(sources, gce.Identity(c.GCEAudience))
-	}
-	if given != "" {
-		sources = append(sources, auth.Fixed(given))
-	}
-	switch {
-	case len(sources) == 0:
-		return nil, nil
-	case len(sources) > 1:
-		return nil, usage("of --token-file, --gce-audience and %s only one can be meant", tokenVariable)
-	case c.GCEAudience == "": // what is no token now is a mistake; what becomes none may be mended
-		if _, err := sources[0](ctx); err != nil {
-			return nil, &exitError{exitUsage, err}
+	ways := 0
+	for _, way := range []string{c.TokenFile, c.GCEAudience, given} {
+		if way != "" {
+			ways++
 		}
 	}
-	return sources[0], nil
+	switch {
+	case ways > 1:
+		return nil, usage("of --token-file, --gce-audience and %s only one can be meant", tokenVariable)
+	case c.GCEAudience != "":
+		return gce.Identity(c.GCEAudience), nil
+	}
+	return tokenIn(c.TokenFile, tokenVariable, given)
+}
+
+// tokenIn is the token in a file, as it is each time, or else the one of a variable of the environment; nil: there is
+// none. What is no token now is a mistake; what becomes none may be mended.
+func tokenIn(file, variable, given string) (transport.TokenSource, error) {
+	var source transport.TokenSource
+	where := variable
+	switch {
+	case file != "":
+		source, where = auth.File(file), "--token-file"
+	case given != "":
+		source = auth.Fixed(given)
+	default:
+		return nil, nil
+	}
+	if _, err := source(context.Background()); err != nil {
+		return nil, usage("%s: %w", where, err)
+	}
+	return source, nil
 }

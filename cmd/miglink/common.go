@@ -68,35 +68,15 @@ func (o operator) client() (*admin.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := o.token()
-	if _, err := token.Get(context.Background()); err != nil {
-		return nil, &exitError{exitUsage, err}
+	token, err := tokenIn(o.TokenFile, operatorToken, os.Getenv(operatorToken))
+	if err != nil {
+		return nil, err
 	}
 	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure, Token: token})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	return c, nil
-}
-
-// token is the operator's: of a file as it is now, or of the environment. It holds one line of printable text.
-func (o operator) token() transport.TokenSource {
-	return func(context.Context) (string, error) {
-		where, token := operatorToken, os.Getenv(operatorToken)
-		if o.TokenFile != "" {
-			b, err := os.ReadFile(o.TokenFile)
-			if err != nil {
-				return "", fmt.Errorf("--token-file: %w", err)
-			}
-			if where, token = "--token-file "+o.TokenFile, strings.TrimSpace(string(b)); token == "" {
-				return "", fmt.Errorf("%s is empty", where)
-			}
-		}
-		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-			return "", fmt.Errorf("%s is no token: it holds other than printable ASCII", where)
-		}
-		return token, nil
-	}
 }
 
 // hint says what may help where the controller has refused an operator.

@@ -69,16 +69,14 @@ func commandFields(b []byte, c *command.Command) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-const (
-	mostDeliveries = 128  // are in most pages
-	maxDeliveries  = 4096 // are more than any controller sends at a time
-)
+// mostDeliveries are in most pages.
+const mostDeliveries = 128
 
-// ReadDeliveries reads an array of commands on their way, at most maxDeliveries; null is nil.
+// ReadDeliveries reads an array of commands on their way, at most transport.MaxDeliveries; null is nil.
 func ReadDeliveries(r *Reader) []transport.Delivery {
 	page := make([]transport.Delivery, 0, min(r.room(usualDelivery), mostDeliveries))
 	if !r.Array(func() {
-		if len(page) == maxDeliveries {
+		if len(page) == transport.MaxDeliveries {
 			r.Fail(ErrTooMany)
 			return
 		}

@@ -73,9 +73,6 @@ func isGRPC(contentType string) bool {
 
 var errTooMany = errors.New("a message holds more than is allowed in one")
 
-// maxDeliveries are more than any controller sends at a time.
-const maxDeliveries = 4096
-
 // codec is that of Protocol Buffers, which takes a message only after a look at how many elements it has: an
 // empty one is two bytes on the wire, and a hundred in memory.
 type codec struct{}
@@ -125,7 +122,7 @@ var (
 		{field: number(&pb.AgentFrame{}, "events"), element: number(&pb.Events{}, "events"), most: event.MaxBatch},
 	}
 	controllerLists = []list{
-		{field: number(&pb.ControllerFrame{}, "commands"), element: number(&pb.Commands{}, "deliveries"), most: maxDeliveries},
+		{field: number(&pb.ControllerFrame{}, "commands"), element: number(&pb.Commands{}, "deliveries"), most: transport.MaxDeliveries},
 		{field: number(&pb.ControllerFrame{}, "recorded"), element: number(&pb.Recorded{}, "refused"), most: ack.MaxBatch},
 	}
 )

@@ -85,7 +85,7 @@ func FuzzMessage(f *testing.F) {
 		var c pb.ControllerFrame
 		if (codec{}).Unmarshal(b, &c) == nil {
 			if frame, err := fromControllerFrame(&c); err == nil {
-				require.LessOrEqual(t, len(frame.Commands), maxDeliveries)
+				require.LessOrEqual(t, len(frame.Commands), transport.MaxDeliveries)
 			}
 		}
 	})
