@@ -117,6 +117,8 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/commands", `{"vm_id":"vm-1","type":"drain","parameters":{"x":"` + strings.Repeat("x", command.MaxParameters) + `"}}`, 413, "too_large"},
 		{"POST", "/commands", strings.Repeat(" ", 1<<20+1) + "{}", 413, "too_large"},
 		{"GET", "/commands/none", "", 404, "unknown_command"},
+		{"GET", "/nowhere", "", 404, "there is no such endpoint"},
+		{"DELETE", "/commands/none", "", 405, "this endpoint wants GET"},
 		{"GET", "/commands/none?wait=1s", "", 404, "unknown_command"},
 		{"GET", "/commands/none?wait=soon", "", 400, "wait"},
 		{"GET", "/commands/none?wait=-1s", "", 400, "wait"},

@@ -59,7 +59,7 @@ func Handler(c *controller.Controller, o Options) http.Handler {
 	for _, r := range routes {
 		mux.Handle(r.pattern, h.serve(r))
 	}
-	return mux
+	return httplink.Serve(mux)
 }
 
 type handler struct {

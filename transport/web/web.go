@@ -44,27 +44,7 @@ func Handler(t transport.Transport, o Options) http.Handler {
 	mux.Handle("POST /vms/{vm_id}/commands/ack", up)
 	mux.Handle("POST /vms/{vm_id}/events", up)
 	mux.Handle("POST /vms/{vm_id}/heartbeat", up)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
-			httplink.WriteProblem(w, unserved(mux, r))
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// unserved tells a wrong method from a wrong path.
-func unserved(mux *http.ServeMux, r *http.Request) httplink.Problem {
-	p := httplink.Problem{Type: "about:blank", Status: http.StatusNotFound, Code: transport.CodeInvalid, Detail: "there is no such endpoint"}
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		other := r.Clone(r.Context())
-		other.Method = method
-		if _, pattern := mux.Handler(other); pattern != "" {
-			p.Status, p.Detail = http.StatusMethodNotAllowed, "this endpoint wants "+method
-		}
-	}
-	p.Title = http.StatusText(p.Status)
-	return p
+	return httplink.Serve(mux)
 }
 
 // NewServer returns a server for h that is safe to put on a public address: bounded where a client

@@ -1,0 +1,32 @@
+package httplink
+
+import (
+	"net/http"
+
+	"github.com/miglink/miglink/transport"
+)
+
+// Serve is mux, but that what it does not serve is answered with a problem document.
+func Serve(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			WriteProblem(w, unserved(mux, r))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// unserved tells a wrong method from a wrong path.
+func unserved(mux *http.ServeMux, r *http.Request) Problem {
+	p := Problem{Type: "about:blank", Status: http.StatusNotFound, Code: transport.CodeInvalid, Detail: "there is no such endpoint"}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" {
+			p.Status, p.Detail = http.StatusMethodNotAllowed, "this endpoint wants "+method
+		}
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
