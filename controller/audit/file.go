@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/internal/wirejson"
 )
 
@@ -189,7 +190,7 @@ func open(path string) (file *os.File, torn bool, err error) {
 	case !info.Mode().IsRegular():
 		err = fmt.Errorf("%s is not a file", path)
 	case info.Size() == 0:
-		err = syncDir(filepath.Dir(path)) // it may be new
+		err = logfile.SyncDir(filepath.Dir(path)) // it may be new
 	default:
 		var last [1]byte
 		_, err = file.ReadAt(last[:], info.Size()-1)
@@ -200,13 +201,4 @@ func open(path string) (file *os.File, torn bool, err error) {
 		return nil, false, err
 	}
 	return file, torn, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -55,7 +55,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"ledger/ledgertest":      {"ack command ledger transport", "testify"},
 	"controller":             {"ack command event ledger transport", "google/uuid x/sync"},
 	"controller/admin":       {"ack command controller internal/httplink internal/wirejson ledger transport", "tmaxmax/go-sse"},
-	"controller/audit":       {"controller/admin internal/wirejson", ""},
+	"controller/audit":       {"controller/admin internal/logfile internal/wirejson", ""},
 	"agent/internal/journal": {"ack internal/logfile internal/wirejson transport", "x/sys"},
 	"agent":                  {"ack agent/internal/journal command event internal/wirejson transport", "google/uuid cenkalti/backoff"},
 	"conformance":            {"ack agent command controller event ledger ledger/memory transport transport/fault transport/web", "go-pretty"},

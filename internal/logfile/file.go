@@ -44,7 +44,7 @@ func Create(path, header string, records []byte) (*File, error) {
 		return nil, err
 	}
 	created := &File{file: f, size: size, end: size}
-	if err := syncDir(filepath.Dir(path)); err != nil { // the old file is gone for this process, and perhaps not for the next
+	if err := SyncDir(filepath.Dir(path)); err != nil { // the old file is gone for this process, and perhaps not for the next
 		created.err = unknown(err)
 	}
 	return created, nil
@@ -52,8 +52,8 @@ func Create(path, header string, records []byte) (*File, error) {
 
 func unknown(err error) error { return fmt.Errorf("what is on disk is not known: %w", err) }
 
-// syncDir makes a rename durable.
-func syncDir(dir string) error {
+// SyncDir makes durable what was renamed in a directory, or made.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
