@@ -28,13 +28,10 @@ import (
 // times is how often an agent meets the controller that means harm before it is replaced by one that means well.
 const times = 3
 
-// survives has an agent dial a controller that means harm, a few times, and then one that means well: it runs what
-// that one sends, once, and holds less than so many MiB more than before. Memory is looked at while the agent runs.
+// survives has an agent dial a controller that means harm, a few times, and then one that means well, over HTTP.
 func survives(t *testing.T, open func(url string) (transport.Transport, error), path string, harm http.Handler, mebibytes int) {
 	t.Helper()
-	existing := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, existing) })
-	before := held()
+	check := prepare(t)
 	c := controller.New(memory.New(), controller.Options{})
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
@@ -50,15 +47,28 @@ func survives(t *testing.T, open func(url string) (transport.Transport, error), 
 	t.Cleanup(func() { c.Close() })
 	tr, err := open("http://" + addr)
 	require.NoError(t, err)
-	runs := runAgent(t, tr, "vm")
-	r := send(t, c, "vm")
-	succeeds(t, r)
-	within(t, before, mebibytes)
+	check(c, tr, mebibytes)
 	require.GreaterOrEqual(t, met.Load(), int32(times), "the agent did not meet the harm")
-	runs.mu.Lock()
-	defer runs.mu.Unlock()
-	for id, n := range runs.runs {
-		require.Equal(t, 1, n, "the handler of %s", id)
+}
+
+// prepare is to be called before anything is set up. What it returns runs an agent until it has met the controller
+// that means harm and has run, once, what the one that means well sends; it then holds less than so many MiB more than
+// at first. Memory is looked at while the agent runs.
+func prepare(t *testing.T) func(c *controller.Controller, tr transport.Transport, mebibytes int) {
+	t.Helper()
+	existing := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, existing) })
+	before := held()
+	return func(c *controller.Controller, tr transport.Transport, mebibytes int) {
+		t.Helper()
+		runs := runAgent(t, tr, "vm")
+		succeeds(t, send(t, c, "vm"))
+		within(t, before, mebibytes)
+		runs.mu.Lock()
+		defer runs.mu.Unlock()
+		for id, n := range runs.runs {
+			require.Equal(t, 1, n, "the handler of %s", id)
+		}
 	}
 }
 

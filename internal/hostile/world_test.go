@@ -59,15 +59,7 @@ func newWorld(t *testing.T) *world {
 	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(w.c, web.Options{Authenticator: only, Log: log})))
 	mux.Handle(grpc.Handler(w.c, grpc.HandlerOptions{Authenticator: only, Log: log}))
 	w.addr = serve(t, mux)
-	broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
-	require.NoError(t, err)
-	broker.Start()
-	t.Cleanup(func() {
-		broker.Shutdown()
-		broker.WaitForShutdown()
-	})
-	require.True(t, broker.ReadyForConnections(patience))
-	w.broker = broker.ClientURL()
+	w.broker = natsServer(t)
 	l, err := nats.Listen(t.Context(), w.broker, w.c, nats.ListenOptions{Authenticator: only, Log: log})
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -78,6 +70,20 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	runAgent(t, good, "good")
 	return w
+}
+
+// natsServer runs a NATS server until the end of the test, and returns its URL.
+func natsServer(t *testing.T) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	require.True(t, s.ReadyForConnections(patience))
+	return s.ClientURL()
 }
 
 // serve serves h as web.NewServer does, until the end of the test.
