@@ -45,7 +45,7 @@ func (a Access) withDefaults() Access {
 
 // Rate is so many a second in the long run, and so many at once.
 type Rate struct {
-	PerSecond float64 // negative: no bound
+	PerSecond float64 // negative: no bound; less than one a day is one a day
 	AtOnce    int
 }
 
@@ -73,8 +73,8 @@ func (r Rate) worth(n int) time.Duration {
 	if r.PerSecond < 0 {
 		return 0
 	}
-	const most = 1e9 // seconds; for who may never again
-	return time.Duration(min(float64(n)/r.PerSecond, most) * float64(time.Second))
+	const most = 1e9 // seconds
+	return time.Duration(min(float64(n)*min(1/r.PerSecond, 24*60*60), most) * float64(time.Second))
 }
 
 // meters are those of one VM.

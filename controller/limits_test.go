@@ -21,6 +21,42 @@ func limited(t require.TestingT, err error, wait time.Duration) {
 	require.Less(t, transport.RetryAfter(err), 2*max(wait, time.Second)+time.Second)
 }
 
+// Those who are told at the same time come back at different ones.
+func TestTheyComeBackAtDifferentTimes(t *testing.T) {
+	run(t, controller.Options{Access: controller.Access{Dials: controller.Rate{PerSecond: 0.01, AtOnce: 1}}}, func(w *world) {
+		w.dial(transport.Hello{VM: "vm"}).Close()
+		after := map[time.Duration]bool{}
+		for i := range 20 {
+			_, err := w.c.Dial(w.Context(), transport.Hello{VM: fmt.Sprint("vm-", i)})
+			limited(w, err, 100*time.Second)
+			after[transport.RetryAfter(err)] = true
+		}
+		require.Greater(w, len(after), 10)
+	})
+}
+
+// The least rate is one a day.
+func TestOneADay(t *testing.T) {
+	run(t, controller.Options{Access: controller.Access{DialsPerVM: controller.Rate{AtOnce: 3}, AcksPerVM: controller.Rate{AtOnce: 100}}}, func(w *world) {
+		r := w.send("vm-1", command.Options{})
+		l := w.dial(transport.Hello{VM: "vm-1"})
+		w.receive(l, 1)
+		var acks []ack.Ack
+		for range 7 {
+			acks = append(acks, ack.Ack{CommandID: r.ID(), Stage: ack.Started})
+		}
+		require.NoError(w, l.Ack(w.Context(), append(acks, ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded})...)) // comes to nothing
+		l.Close()
+		for range 2 {
+			w.dial(transport.Hello{VM: "vm-1"}).Close()
+		}
+		_, err := w.c.Dial(w.Context(), transport.Hello{VM: "vm-1"})
+		limited(w, err, 24*time.Hour)
+		time.Sleep(24 * time.Hour)
+		w.dial(transport.Hello{VM: "vm-1"}).Close()
+	})
+}
+
 // A VM may dial so often at once, and then at a rate; no other VM is held up.
 func TestDialsPerVM(t *testing.T) {
 	run(t, controller.Options{Access: controller.Access{DialsPerVM: controller.Rate{PerSecond: 0.5, AtOnce: 3}}}, func(w *world) {
@@ -75,6 +111,24 @@ func TestWorkIsNotHeldAgainstAVM(t *testing.T) {
 				require.NoError(w, up.Close())
 			}
 		}
+	})
+}
+
+// What it does over a link that stays is no reason for more dials.
+func TestWorkOverALinkEarnsNoDials(t *testing.T) {
+	run(t, controller.Options{Access: controller.Access{DialsPerVM: controller.Rate{PerSecond: 0.001, AtOnce: 5}}}, func(w *world) {
+		for range 4 {
+			w.dial(transport.Hello{VM: "vm-1"}).Close()
+		}
+		l := w.dial(transport.Hello{VM: "vm-1"})
+		for range 3 {
+			r := w.send("vm-1", command.Options{})
+			w.receive(l, 1)
+			require.NoError(w, l.Ack(w.Context(), ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded}))
+		}
+		require.NoError(w, l.Close())
+		_, err := w.c.Dial(w.Context(), transport.Hello{VM: "vm-1"})
+		require.ErrorIs(w, err, transport.ErrRateLimited)
 	})
 }
 
@@ -141,6 +195,12 @@ func TestEventsPerVM(t *testing.T) {
 		}
 		_, err := l.Receive(w.Context())
 		limited(w, err, time.Second)
+
+		many := w.dial(transport.Hello{VM: "vm-2"})
+		defer many.Close()
+		require.NoError(w, many.Report(w.Context(), e, e, e, e, e))
+		time.Sleep(time.Second)
+		limited(w, many.Report(w.Context(), e), time.Second)
 	})
 	require.Equal(t, 4, taken, "what may be had at once, and the one under way")
 }
@@ -168,18 +228,34 @@ func TestLinks(t *testing.T) {
 		w.dial(transport.Hello{VM: "vm-4", Instance: "b"}).Close()
 		require.NoError(w, first.Close())
 	})
+	run(t, controller.Options{Access: controller.Access{LinksPerVM: 2, Dials: controller.Rate{PerSecond: 1, AtOnce: 1}}}, func(w *world) {
+		w.dial(transport.Hello{VM: "vm-1"}).Close()
+		for range 5 { // nor does one that all VMs together are too many for
+			_, err := w.c.Dial(w.Context(), transport.Hello{VM: "vm-1"})
+			limited(w, err, time.Second)
+		}
+		time.Sleep(time.Second)
+		w.dial(transport.Hello{VM: "vm-1"}).Close()
+	})
 }
 
 // VMs are remembered up to a number, and for as long as commands are; one with a link for as long as that.
 func TestVMsAreForgotten(t *testing.T) {
-	run(t, controller.Options{Access: controller.Access{VMs: 2}, Retention: time.Hour}, func(w *world) {
+	run(t, controller.Options{Access: controller.Access{VMs: 3}, Retention: time.Hour}, func(w *world) {
 		stays := w.dial(transport.Hello{VM: "vm-1"})
 		w.dial(transport.Hello{VM: "vm-2"}).Close()
-		_, err := w.c.Dial(w.Context(), transport.Hello{VM: "vm-3"})
+		posting := w.dial(transport.Hello{VM: "vm-3", Uplink: true})
+		_, err := w.c.Dial(w.Context(), transport.Hello{VM: "vm-4"})
 		limited(w, err, time.Second)
 		r := w.send("vm-2", command.Options{})
-		time.Sleep(3 * time.Hour)
+		time.Sleep(time.Hour / 2)
 		_, known := w.c.Presence("vm-2")
+		require.True(w, known, "it has not been away for long")
+		time.Sleep(3 * time.Hour)
+		_, known = w.c.Presence("vm-3")
+		require.True(w, known, "a link of it is open")
+		require.NoError(w, posting.Close())
+		_, known = w.c.Presence("vm-2")
 		require.False(w, known)
 		p, known := w.c.Presence("vm-1")
 		require.True(w, known)

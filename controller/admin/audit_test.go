@@ -118,6 +118,9 @@ func TestAudit(t *testing.T) {
 		{func() error { _, err := op.Get(t.Context(), "c-1"); return err }, []string{
 			`{` + by + `"action":"get","vm_id":"vm-1","type":"register_runner","command_id":"c-1","decision":"allowed"}`,
 		}},
+		{func() error { _, err := op.Get(t.Context(), strings.Repeat("x", 5000)); return err }, []string{
+			`{` + by + `"action":"get","command_id":"` + strings.Repeat("x", command.MaxIDLength) + `","decision":"failed","code":"unknown_command"}`,
+		}},
 		{func() error { _, err := w.as("read@vm-2").Get(t.Context(), "c-1"); return err }, []string{
 			`{"operator":"op of read@vm-2","action":"get","vm_id":"vm-1","type":"register_runner","command_id":"c-1","decision":"denied","code":"unknown_command"}`,
 		}},
