@@ -623,6 +623,42 @@ func TestReportIsHeldUp(t *testing.T) {
 	})
 }
 
+// An ack that is too much for now is sent again, over the next link.
+func TestAcksThatAreTooMuch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		refuse := 3
+		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := c.Dial(ctx, h)
+			return refusing{l, &refuse}, err
+		}), agent.Options{VM: "vm-1"})
+		require.NoError(t, err)
+		w := &world{T: t, c: c}
+		w.config(a, agent.Policy{})
+		stop := run(t, a)
+		w.settled(w.send(key("a", "0s"), command.Options{}), ack.Succeeded, "")
+		require.Zero(t, refuse)
+		require.NoError(t, stop())
+		require.NoError(t, c.Close())
+	})
+}
+
+// refusing is a link that refuses so many times to take acks, and then ends.
+type refusing struct {
+	transport.Link
+	times *int
+}
+
+func (r refusing) Ack(ctx context.Context, acks ...ack.Ack) error {
+	if *r.times > 0 {
+		*r.times--
+		defer r.Close()
+		return &transport.Error{Code: transport.CodeRateLimited, RetryAfter: time.Second}
+	}
+	return r.Link.Ack(ctx, acks...)
+}
+
 // A link that ends with its credentials is dialled again at once; a dial that is refused for them is not.
 func TestCredentialsExpire(t *testing.T) {
 	t.Parallel()

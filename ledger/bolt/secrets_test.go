@@ -62,11 +62,39 @@ func TestSecretsGo(t *testing.T) {
 		time.Sleep(bolt.SecretsStay + time.Second)
 		synctest.Wait()
 		require.False(t, holds(t, dir))
+		path := filepath.Join(dir, bolt.LogName)
+		written, err := os.Stat(path)
+		require.NoError(t, err)
+		time.Sleep(10 * bolt.SecretsStay)
+		synctest.Wait()
+		still, err := os.Stat(path)
+		require.NoError(t, err)
+		require.True(t, os.SameFile(written, still), "there was no reason to write it again")
 
 		settle(t, l, appendRunner(t, l), ack.Failed)
 		require.True(t, holds(t, dir))
 		require.NoError(t, l.Close())
 		require.False(t, holds(t, dir))
+	})
+}
+
+// A log that could not be written anew is, as soon as it can be.
+func TestSecretsGoLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := open(t, dir)
+		settle(t, l, appendRunner(t, l), ack.Succeeded)
+		inTheWay := filepath.Join(dir, bolt.LogName+".new")
+		require.NoError(t, os.Mkdir(inTheWay, 0o700))
+		time.Sleep(bolt.SecretsStay + 10*time.Minute)
+		synctest.Wait()
+		require.NoError(t, os.Remove(inTheWay))
+		require.True(t, holds(t, dir))
+		settle(t, l, appendRunner(t, l), ack.Succeeded)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.False(t, holds(t, dir))
+		require.NoError(t, l.Close())
 	})
 }
 

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
@@ -112,4 +117,78 @@ func TestTooMany(t *testing.T) {
 		_, err = l.Receive(t.Context())
 		require.ErrorIs(t, err, transport.ErrTooLarge)
 	})
+}
+
+// What a peer sends is not read on while too much of it waits for the ledger, in frames or in bytes.
+func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	const buffered = 16 // frames, in the pipe
+	small, large := "", strings.Repeat("x", 1<<20)
+	for _, test := range []struct {
+		name, frame, text string
+		least, most       int // frames; as many as wait may be under way to the ledger
+	}{
+		{"acks", `{"n":%d,"acks":[{"command_id":"c","status":"failed","reason":"%s"}]}`, small, 64, 2*64 + 2 + buffered},
+		{"large acks", `{"n":%d,"acks":[{"command_id":"c","status":"failed","reason":"%s"}]}`, large, 5, 2*5 + 2 + buffered},
+		{"events", `{"n":%d,"events":[{"type":"%s"}]}`, small, 64, 2*64 + 2 + buffered},
+		{"large events", `{"n":%d,"events":[{"type":"%s"}]}`, large, 5, 2*5 + 2 + buffered},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			agent, server := newMemoryPipe(buffered)
+			c := controller.New(memory.New(), controller.Options{})
+			defer c.Close()
+			release := make(chan struct{})
+			ended := make(chan error, 1)
+			go func() {
+				ended <- framed.Serve(t.Context(), server, stuck{slowly{c}, release}, framed.ServeOptions{VM: "vm-1", Name: "memory"})
+			}()
+			w := &world{t: t, c: c, agent: agent}
+			w.say(hello)
+			require.NotNil(t, w.hear().Welcome)
+			w.say(`{"n":2,"acks":[{"command_id":"c","status":"failed"}]}`) // how long it takes is seen
+			require.EqualValues(t, 2, w.hear().Recorded.Upto)
+			said := new(atomic.Int32)
+			go func() {
+				for n := 3; n < 500 && agent.write(fmt.Appendf(nil, test.frame, n, test.text)) == nil; n++ {
+					said.Add(1)
+				}
+			}()
+			synctest.Wait()
+			require.GreaterOrEqual(t, int(said.Load()), test.least, test.name)
+			require.LessOrEqual(t, int(said.Load()), test.most, test.name)
+			close(release)
+			agent.Close()
+			<-ended
+		})
+	}
+}
+
+// stuck is a Transport whose links take one batch of acks, and then nothing until they are released.
+type stuck struct {
+	transport.Transport
+	released <-chan struct{}
+}
+
+func (s stuck) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
+	l, err := s.Transport.Dial(ctx, h)
+	return &stuckLink{Link: l, released: s.released}, err
+}
+
+type stuckLink struct {
+	transport.Link
+	released <-chan struct{}
+	took     bool
+}
+
+func (s *stuckLink) Ack(ctx context.Context, acks ...ack.Ack) error {
+	if s.took {
+		<-s.released
+	}
+	s.took = true
+	return s.Link.Ack(ctx, acks...)
+}
+
+func (s *stuckLink) Report(ctx context.Context, events ...event.Event) error {
+	<-s.released
+	return s.Link.Report(ctx, events...)
 }
