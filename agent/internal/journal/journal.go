@@ -24,7 +24,8 @@ const (
 	fileName   = "journal"
 	minCompact = 1 << 20 // bytes; smaller files are left alone
 
-	stay = time.Hour // of parameters of commands that have finished
+	stay  = time.Hour   // of parameters of commands that have finished
+	retry = time.Minute // after the file could not be written anew
 )
 
 // Errors of Write.
@@ -206,13 +207,13 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// dropParameters writes the file anew when its time has come. If that fails, so does the next Write.
+// dropParameters writes the file anew when its time has come. If that fails the old file is as it was, and serves.
 func (j *Journal) dropParameters() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.settle()
-	if j.err == nil && j.over {
-		j.err = j.rewrite()
+	if j.err == nil && j.over && j.rewrite() != nil {
+		j.renew.Reset(retry)
 	}
 }
 

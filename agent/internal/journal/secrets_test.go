@@ -47,3 +47,26 @@ func TestParametersGo(t *testing.T) {
 		require.NoError(t, j.Close())
 	})
 }
+
+// A file that could not be written anew is, as soon as it can be, and takes what comes meanwhile.
+func TestParametersGoLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, fileName)
+		j, _, _, err := Open(dir, large, 100)
+		require.NoError(t, err)
+		require.NoError(t, j.Write(received("a"), finished("a", ack.Succeeded)))
+		require.NoError(t, os.Mkdir(path+".new", 0o700))
+		time.Sleep(stay + 10*retry)
+		synctest.Wait()
+		require.NoError(t, j.Write(received("b")))
+		require.NoError(t, os.Remove(path+".new"))
+		time.Sleep(2 * retry)
+		synctest.Wait()
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NotContains(t, string(b), "of a")
+		require.Contains(t, string(b), "of b")
+		require.NoError(t, j.Close())
+	})
+}
