@@ -33,8 +33,9 @@ import (
 	"github.com/miglink/miglink/transport/ws"
 )
 
-// keepalive is short, so that scenarios of dead peers take no minutes.
-const keepalive = 300 * time.Millisecond
+// keepalive is short, so that scenarios of dead peers take no minutes, and longer than a busy machine may let a
+// process wait.
+const keepalive = 500 * time.Millisecond
 
 // deadAfter is the longest that any of them then takes: SSE's controller, to which an agent promises
 // to be heard of once a second.
