@@ -13,7 +13,7 @@ test: ## All tests, as the README has it
 
 .PHONY: test-race
 test-race: ## All tests with the race detector
-	go test -race -timeout 15m ./...
+	go test -race -p 3 -timeout 15m ./...
 
 .PHONY: lint
 lint: ## Lint and formatting, see .golangci.yml
