@@ -607,7 +607,11 @@ func TestReportIsHeldUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := controller.New(memory.New(), controller.Options{Access: controller.Access{EventsPerVM: controller.Rate{PerSecond: 0.1, AtOnce: 1}}})
-		a, err := agent.New(c, agent.Options{VM: "vm-1"})
+		asked := 0
+		a, err := agent.New(dialFunc(func(ctx context.Context, h transport.Hello) (transport.Link, error) {
+			l, err := c.Dial(ctx, h)
+			return reporting{l, &asked}, err
+		}), agent.Options{VM: "vm-1"})
 		require.NoError(t, err)
 		stop := run(t, a)
 		began := time.Now()
@@ -615,12 +619,24 @@ func TestReportIsHeldUp(t *testing.T) {
 			require.NoError(t, a.Report(t.Context(), event.Event{Type: "e"}))
 		}
 		require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+		require.LessOrEqual(t, asked, 5, "it asks more often than it may")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, a.Report(ctx, event.Event{Type: "e"}), context.DeadlineExceeded)
 		require.NoError(t, stop())
 		require.NoError(t, c.Close())
 	})
+}
+
+// reporting is a link that counts its reports.
+type reporting struct {
+	transport.Link
+	n *int
+}
+
+func (r reporting) Report(ctx context.Context, events ...event.Event) error {
+	*r.n++
+	return r.Link.Report(ctx, events...)
 }
 
 // An ack that is too much for now is sent again, over the next link.
@@ -637,8 +653,10 @@ func TestAcksThatAreTooMuch(t *testing.T) {
 		w := &world{T: t, c: c}
 		w.config(a, agent.Policy{})
 		stop := run(t, a)
+		began := time.Now()
 		w.settled(w.send(key("a", "0s"), command.Options{}), ack.Succeeded, "")
 		require.Zero(t, refuse)
+		require.Less(t, time.Since(began), 30*time.Second, "it waits for the command to come again")
 		require.NoError(t, stop())
 		require.NoError(t, c.Close())
 	})
