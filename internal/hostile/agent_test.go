@@ -148,6 +148,28 @@ func TestEndless(t *testing.T) {
 	}, 8)
 }
 
+// A message in parts, without a last one.
+func TestEndlessMessage(t *testing.T) {
+	w := newWorld(t)
+	w.withstands(func() {
+		for range 4 {
+			conn := w.linked().NetConn()
+			part := append([]byte{0x01, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, bytes.Repeat([]byte{' '}, 64<<10)...) // of text, masked with zeros
+			written := 0
+			for written < 64<<20 {
+				n, err := conn.Write(part)
+				if written += n; err != nil {
+					break
+				}
+				part[0] = 0x00 // it goes on
+			}
+			require.Less(w.t, written, 16<<20, "a message without end was read")
+			conn.Close()
+		}
+	}, 8)
+	require.Contains(t, w.logs.String(), "code=too_large")
+}
+
 // What is small and would be large once unpacked is not unpacked, on any way in.
 func TestBombs(t *testing.T) {
 	w := newWorld(t)

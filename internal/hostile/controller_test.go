@@ -162,6 +162,15 @@ func answer(kind string, write func(io.Writer)) http.Handler {
 	})
 }
 
+// refusing has another handler's answer be a refusal.
+func refusing(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		h.ServeHTTP(w, r)
+	})
+}
+
 func text(kind, s string) http.Handler {
 	return answer(kind, func(w io.Writer) { _, _ = io.WriteString(w, s) })
 }
@@ -182,11 +191,14 @@ func TestControllerOverSSE(t *testing.T) {
 			return endless(t, "event: command\n", "data: x\n"+strings.Repeat("data: y\n", 1000))
 		},
 		"endless comments": func(t *testing.T) http.Handler { return endless(t, "", strings.Repeat(": x\n", 1000)) },
-		"a redirect":       elsewhere,
-		"no stream":        func(*testing.T) http.Handler { return text("text/html", "<html>") },
-		"no command":       func(*testing.T) http.Handler { return text(stream, event("{")) },
-		"no ID":            func(*testing.T) http.Handler { return text(stream, event("{}")) },
-		"a long ID":        func(*testing.T) http.Handler { return text(stream, event(one(strings.Repeat("x", mega/4), ""))) },
+		"an endless refusal": func(t *testing.T) http.Handler {
+			return refusing(endless(t, `{"code":"`, strings.Repeat("x", 64<<10)))
+		},
+		"a redirect": elsewhere,
+		"no stream":  func(*testing.T) http.Handler { return text("text/html", "<html>") },
+		"no command": func(*testing.T) http.Handler { return text(stream, event("{")) },
+		"no ID":      func(*testing.T) http.Handler { return text(stream, event("{}")) },
+		"a long ID":  func(*testing.T) http.Handler { return text(stream, event(one(strings.Repeat("x", mega/4), ""))) },
 		"a long cursor": func(*testing.T) http.Handler {
 			return text(stream, strings.Replace(event(one("c", "")), "e.1.0", strings.Repeat("x", mega/4), 1))
 		},
@@ -210,7 +222,10 @@ func TestControllerOverLongPoll(t *testing.T) {
 		return text(kind, `{"vm_id":"vm","commands":[`+commands+`],"cursor":"`+cursor+`"}`)
 	}
 	for name, harm := range map[string]func(t *testing.T) http.Handler{
-		"an endless body":      func(t *testing.T) http.Handler { return endless(t, `{"commands":[`, strings.Repeat(" ", 64<<10)) },
+		"an endless body": func(t *testing.T) http.Handler { return endless(t, `{"commands":[`, strings.Repeat(" ", 64<<10)) },
+		"an endless refusal": func(t *testing.T) http.Handler {
+			return refusing(endless(t, `{"code":"`, strings.Repeat("x", 64<<10)))
+		},
 		"a redirect":           elsewhere,
 		"no JSON":              func(*testing.T) http.Handler { return text(kind, "<html>") },
 		"no ID":                func(*testing.T) http.Handler { return page("{}", "c") },
