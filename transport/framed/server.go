@@ -217,8 +217,6 @@ func (s *Session) handle(f *Frame) error {
 	switch {
 	case f.Hello != nil:
 		return transport.Errorf(transport.CodeProtocol, "a second hello")
-	case len(f.Acks) > ack.MaxBatch:
-		return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
 	case f.Acks != nil:
 		for s.full(len(s.acks)) {
 			s.room.Wait()
