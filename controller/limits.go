@@ -22,6 +22,12 @@ type Access struct {
 	EventsPerVM Rate // and heartbeats. Default: 100 a second, 1,000 at once.
 }
 
+// Unlimited is an Access without bounds, for tests and measurements.
+func Unlimited() Access {
+	none := Rate{PerSecond: -1}
+	return Access{Links: -1, LinksPerVM: -1, VMs: -1, Dials: none, DialsPerVM: none, AcksPerVM: none, EventsPerVM: none}
+}
+
 func (a Access) withDefaults() Access {
 	number := func(n *int, def int) {
 		if *n == 0 {

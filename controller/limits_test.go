@@ -269,10 +269,7 @@ func TestVMsAreForgotten(t *testing.T) {
 
 // A negative number is no bound.
 func TestNoBounds(t *testing.T) {
-	none := controller.Rate{PerSecond: -1}
-	run(t, controller.Options{Access: controller.Access{
-		Links: -1, LinksPerVM: -1, VMs: -1, Dials: none, DialsPerVM: none, AcksPerVM: none, EventsPerVM: none,
-	}}, func(w *world) {
+	run(t, controller.Options{Access: controller.Unlimited()}, func(w *world) {
 		l := w.dial(transport.Hello{VM: "vm-1", Uplink: true})
 		for range 10_000 {
 			require.NoError(w, l.Report(w.Context(), event.Event{Type: "e"}))

@@ -116,7 +116,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add("")
 	f.Add("4a0a7f84a5634e79.1.0")
 	f.Add("..")
-	c := controller.New(memory.New(), controller.Options{})
+	c := controller.New(memory.New(), controller.Options{Access: controller.Unlimited()})
 	f.Cleanup(func() { c.Close() })
 	f.Fuzz(func(t *testing.T, cursor string) {
 		l, err := c.Dial(t.Context(), transport.Hello{VM: "vm-1", After: transport.Cursor(cursor)})

@@ -304,7 +304,7 @@ func FuzzBody(f *testing.F) {
 			f.Add(i, []byte(body))
 		}
 	}
-	c := controller.New(memory.New(), controller.Options{})
+	c := controller.New(memory.New(), controller.Options{Access: controller.Unlimited()})
 	f.Cleanup(func() { c.Close() })
 	cmd, err := command.New(command.Drain{}, command.Options{ID: "other"})
 	require.NoError(f, err)

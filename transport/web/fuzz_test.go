@@ -32,7 +32,7 @@ func FuzzHandler(f *testing.F) {
 	} {
 		f.Add(seed.method, seed.path, seed.query, seed.header, seed.body)
 	}
-	c := controller.New(memory.New(), controller.Options{})
+	c := controller.New(memory.New(), controller.Options{Access: controller.Unlimited()})
 	f.Cleanup(func() { c.Close() })
 	h := web.Handler(c, web.Options{Authenticator: transport.AuthenticatorFunc(func(_ context.Context, _ string, c transport.Credentials) (transport.Grant, error) {
 		if c.Token == "bad" {
