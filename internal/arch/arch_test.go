@@ -69,7 +69,10 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"internal/certtest":      {"", "testify"},
 	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
 	"internal/simulation":    {"", ""},
-	"cmd/miglink":            {"*", "*"},
+
+	"internal/suites/overbrokers": {"", ""},
+	"internal/suites/overhttp":    {"", ""},
+	"cmd/miglink":                 {"*", "*"},
 }
 
 // pkg is what go list says of a package.

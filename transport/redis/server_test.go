@@ -52,9 +52,6 @@ func TestConformance(t *testing.T) {
 	conformance.Test(t, subjects.RedisAt(url))
 }
 
-// The same on a server in the process.
-func TestConformanceEmbedded(t *testing.T) { conformance.Test(t, subjects.Redis()) }
-
 // Scenario 79: the server dies in the middle, and comes back; nothing is lost or run twice.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,3 @@
+// Package overhttp is tests: the conformance suite on what goes over HTTP. It is a package of its own, so that it runs
+// beside the others, and not one of the transports', whose users would have all transports in their go.sum.
+package overhttp

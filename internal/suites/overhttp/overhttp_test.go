@@ -1,0 +1,14 @@
+package overhttp
+
+import (
+	"testing"
+
+	"github.com/miglink/miglink/conformance"
+	"github.com/miglink/miglink/conformance/subjects"
+)
+
+func TestConformance(t *testing.T) {
+	for _, s := range []conformance.Subject{subjects.WebSocket(), subjects.SSE(), subjects.LongPoll(), subjects.GRPC()} {
+		t.Run(s.Name, func(t *testing.T) { conformance.Test(t, s) })
+	}
+}
