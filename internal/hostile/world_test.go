@@ -32,7 +32,7 @@ const patience = 60 * time.Second
 
 // world is a controller with every HTTP transport, gRPC and NATS, and a VM that means well.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	c      *controller.Controller
 	addr   string // of HTTP
 	broker string // URL
@@ -47,7 +47,7 @@ var only = transport.AuthenticatorFunc(func(_ context.Context, vm string, c tran
 	return transport.Grant{}, nil
 })
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	existing := goleak.IgnoreCurrent()
 	// net/http waits half a second on a connection that it closes unread, for its answer to arrive.
@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // natsServer runs a NATS server until the end of the test, and returns its URL.
-func natsServer(t *testing.T) string {
+func natsServer(t testing.TB) string {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func natsServer(t *testing.T) string {
 }
 
 // serve serves h as web.NewServer does, until the end of the test.
-func serve(t *testing.T, h http.Handler) (addr string) {
+func serve(t testing.TB, h http.Handler) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ type counted struct {
 }
 
 // runAgent runs an agent that does what it is told, until the end of the test.
-func runAgent(t *testing.T, tr transport.Transport, vm string) *counted {
+func runAgent(t testing.TB, tr transport.Transport, vm string) *counted {
 	t.Helper()
 	a, err := agent.New(tr, agent.Options{VM: vm, BackoffInitial: time.Millisecond, BackoffMax: 5 * time.Millisecond, StopGrace: time.Millisecond})
 	require.NoError(t, err)
@@ -142,7 +142,7 @@ func runAgent(t *testing.T, tr transport.Transport, vm string) *counted {
 	return c
 }
 
-func send(t *testing.T, c *controller.Controller, vm string) *controller.Receipt {
+func send(t testing.TB, c *controller.Controller, vm string) *controller.Receipt {
 	t.Helper()
 	cmd, err := command.New(command.SetLogLevel{Level: "debug"}, command.Options{})
 	require.NoError(t, err)
@@ -151,7 +151,7 @@ func send(t *testing.T, c *controller.Controller, vm string) *controller.Receipt
 	return r
 }
 
-func succeeds(t *testing.T, r *controller.Receipt) {
+func succeeds(t testing.TB, r *controller.Receipt) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -192,7 +192,7 @@ func held() uint64 {
 	return m.HeapAlloc
 }
 
-func within(t *testing.T, before uint64, mebibytes int) {
+func within(t testing.TB, before uint64, mebibytes int) {
 	t.Helper()
 	if grown := int64(held()) - int64(before); grown > int64(mebibytes)<<20 {
 		t.Errorf("%d KiB more are held than before, at most %d MiB are allowed", grown>>10, mebibytes)
