@@ -119,6 +119,38 @@ func TestTooMany(t *testing.T) {
 	})
 }
 
+// Nor is it taken from a pipe that decodes frames by itself, and does not count.
+func TestTooManyDecoded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		agent, server := newMemoryPipe(16)
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		defer agent.Close()
+		ended := make(chan error, 1)
+		go func() {
+			ended <- framed.Serve(t.Context(), &uncounted{Pipe: server}, c, framed.ServeOptions{VM: "vm-1", Name: "memory"})
+		}()
+		w := &world{t: t, c: c, agent: agent}
+		w.say(hello)
+		require.NotNil(t, w.hear().Welcome)
+		w.say(`{"n":2,"acks":[]}`)
+		require.Equal(t, transport.CodeTooLarge, w.hear().Close.Code)
+		require.ErrorIs(t, <-ended, transport.ErrTooLarge)
+	})
+}
+
+// uncounted is a pipe whose frames of acks have more than is allowed.
+type uncounted struct{ framed.Pipe }
+
+func (p *uncounted) Recv() (*framed.Frame, error) {
+	f, err := p.Pipe.Recv()
+	if err == nil && f.Acks != nil {
+		f.Acks = make([]ack.Ack, ack.MaxBatch+1)
+	}
+	return f, err
+}
+
 // What a peer sends is not read on while too much of it waits for the ledger, in frames or in bytes.
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()

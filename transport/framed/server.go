@@ -217,6 +217,8 @@ func (s *Session) handle(f *Frame) error {
 	switch {
 	case f.Hello != nil:
 		return transport.Errorf(transport.CodeProtocol, "a second hello")
+	case len(f.Acks) > ack.MaxBatch: // a pipe may decode frames by itself
+		return transport.Errorf(transport.CodeTooLarge, "%d acks in one frame, at most %d are allowed", len(f.Acks), ack.MaxBatch)
 	case f.Acks != nil:
 		for s.full(len(s.acks)) {
 			s.room.Wait()
