@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"testing"
@@ -34,6 +35,32 @@ func numbered(frames []string) (messages [][]byte) {
 	return append(messages, nil) // goodbye
 }
 
+// takesOver has the controller that means harm do it, and then the one that means well listen until the end of the
+// test.
+func takesOver(t *testing.T, c *controller.Controller, harm func() error, listen func() (io.Closer, error)) {
+	t.Helper()
+	listening := make(chan io.Closer, 1)
+	go func() {
+		defer close(listening)
+		if err := harm(); err != nil {
+			t.Errorf("the agent did not meet the harm: %v", err)
+			return
+		}
+		l, err := listen()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		listening <- l
+	}()
+	t.Cleanup(func() {
+		c.Close()
+		if l := <-listening; l != nil {
+			l.Close()
+		}
+	})
+}
+
 func TestControllerOverNATS(t *testing.T) {
 	harm := func(t *testing.T, say func(conn *natsgo.Conn, to string) error) {
 		check := prepare(t)
@@ -44,44 +71,29 @@ func TestControllerOverNATS(t *testing.T) {
 		sub, err := conn.SubscribeSync("miglink.hello.*")
 		require.NoError(t, err)
 		require.NoError(t, conn.Flush())
-		listening := make(chan *nats.Listener, 1)
-		go func() {
-			defer close(listening)
+		takesOver(t, c, func() error {
 			defer conn.Close()
 			for range times {
 				hello, err := sub.NextMsgWithContext(t.Context())
 				if err != nil {
-					t.Errorf("the agent did not meet the harm: %v", err)
-					return
+					return err
 				}
 				if err = say(conn, hello.Reply); err != nil {
-					t.Error(err)
-					return
+					return err
 				}
 			}
 			if err := sub.Drain(); err != nil {
-				t.Error(err)
-				return
+				return err
 			}
 			for { // who came meanwhile would wait for an answer
 				hello, err := sub.NextMsgWithContext(t.Context())
 				if err != nil {
-					break
+					return nil //nolint:nilerror // it has been drained
 				}
 				_ = conn.Publish(hello.Reply, nil)
 			}
-			l, err := nats.Listen(context.Background(), url, c, nats.ListenOptions{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			listening <- l
-		}()
-		t.Cleanup(func() {
-			c.Close()
-			if l := <-listening; l != nil {
-				l.Close()
-			}
+		}, func() (io.Closer, error) {
+			return nats.Listen(context.Background(), url, c, nats.ListenOptions{})
 		})
 		tr, err := nats.New(url, nats.Options{})
 		require.NoError(t, err)
@@ -130,53 +142,37 @@ func TestControllerOverRedis(t *testing.T) {
 			sub := conn.PSubscribe(t.Context(), "miglink:hello:*")
 			_, err := sub.Receive(t.Context())
 			require.NoError(t, err)
-			listening := make(chan *redis.Listener, 1)
-			go func() {
-				defer close(listening)
+			down := func(hello *goredis.Message) string { return strings.Replace(hello.Channel, ":hello:", ":down:", 1) }
+			takesOver(t, c, func() error {
 				defer conn.Close()
 				defer sub.Close()
 				for range times {
 					hello, err := sub.ReceiveMessage(t.Context())
 					if err != nil {
-						t.Errorf("the agent did not meet the harm: %v", err)
-						return
+						return err
 					}
-					to := strings.Replace(hello.Channel, ":hello:", ":down:", 1)
 					for _, m := range numbered(frames) {
-						if err := conn.Publish(t.Context(), to, m).Err(); err != nil {
-							t.Error(err)
-							return
+						if err := conn.Publish(t.Context(), down(hello), m).Err(); err != nil {
+							return err
 						}
 					}
 				}
 				if err := sub.PUnsubscribe(t.Context()); err != nil {
-					t.Error(err)
-					return
+					return err
 				}
 				for { // who came meanwhile would wait for an answer
 					m, err := sub.Receive(t.Context())
 					if err != nil {
-						t.Error(err)
-						return
+						return err
 					}
 					hello, ok := m.(*goredis.Message)
 					if !ok {
-						break
+						return nil
 					}
-					conn.Publish(t.Context(), strings.Replace(hello.Channel, ":hello:", ":down:", 1), nil)
+					conn.Publish(t.Context(), down(hello), nil)
 				}
-				l, err := redis.Listen(context.Background(), url, c, redis.ListenOptions{})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				listening <- l
-			}()
-			t.Cleanup(func() {
-				c.Close()
-				if l := <-listening; l != nil {
-					l.Close()
-				}
+			}, func() (io.Closer, error) {
+				return redis.Listen(context.Background(), url, c, redis.ListenOptions{})
 			})
 			tr, err := redis.New(url, redis.Options{})
 			require.NoError(t, err)
