@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/inbox"
 	"github.com/miglink/miglink/transport"
 )
-
-// minAhead is how many commands may wait for Receive at least, whatever the window: urgent ones do
-// not count in it.
-const minAhead = 1024
 
 // DialOptions are optional.
 type DialOptions struct {
@@ -25,7 +21,8 @@ type DialOptions struct {
 
 // Dial says hello over p and returns the link, which closes p at its end. If it fails, p is closed.
 func Dial(ctx context.Context, p Pipe, hello transport.Hello, o DialOptions) (transport.Link, error) {
-	l := &link{end: newEnd(p), arrived: make(chan struct{}, 1), ahead: max(4*hello.Window, minAhead)}
+	l := &link{end: newEnd(p)}
+	l.in.Open(hello.Window, l.next, l.over)
 	welcome, err := l.greet(ctx, &Hello{Version: Version, Token: o.Token, Hello: hello})
 	if err != nil {
 		l.mu.Lock()
@@ -38,12 +35,8 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello, o DialOptions) (tr
 		keepalive = time.Duration(min(s, maxKeepalive.Seconds()) * float64(time.Second))
 	}
 	l.watch(keepalive, keepalive)
-	l.reading.Add(1)
 	return l, nil
 }
-
-// begin has the link read, from the first call on: who wants to be called has said so by then.
-func (l *link) begin() { l.beginning.Do(func() { go l.read() }) }
 
 func (l *link) greet(ctx context.Context, hello *Hello) (*Welcome, error) {
 	if err := ctx.Err(); err != nil {
@@ -72,20 +65,12 @@ func (l *link) greet(ctx context.Context, hello *Hello) (*Welcome, error) {
 // link is the agent's half.
 type link struct {
 	*end
-	arrived chan struct{} // there are deliveries; holds one
-	ahead   int
-
-	beginning sync.Once
-	reading   sync.WaitGroup             // of one, which a goroutine that stops to read passes on to the next
-	take      func([]transport.Delivery) // nil: Receive has them
+	in inbox.Inbox
 
 	// guarded by end.mu
-	deliveries []transport.Delivery
-	turn       int          // counts the calls of take
-	lent       int          // the turn whose goroutine comes back to read
-	lastBytes  int          // bounds the acks in the last frame of the queue that has any
-	acks       []*ackCall   // not answered yet, in the order of their frames
-	events     []*eventCall // likewise
+	lastBytes int          // bounds the acks in the last frame of the queue that has any
+	acks      []*ackCall   // not answered yet, in the order of their frames
+	events    []*eventCall // likewise
 }
 
 // ackCall is one call of Ack or Post: n acks of a frame, beginning at from.
@@ -102,35 +87,14 @@ type eventCall struct {
 }
 
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
-	l.begin()
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if page := l.arrivals(); len(page) > 0 {
-			return page, nil
-		}
-		select {
-		case <-l.arrived:
-		case <-l.done:
-			return nil, l.reason()
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+	return l.in.Receive(ctx, l.done, l.reason)
 }
 
-// arrivals are what Receive returns.
-func (l *link) arrivals() []transport.Delivery {
-	if l.take != nil {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	page := l.deliveries
-	l.deliveries = nil
-	return page
-}
+// Deliver implements transport.Direct.
+func (l *link) Deliver(take func([]transport.Delivery)) { l.in.Deliver(take) }
+
+// ReadOn implements transport.Direct.
+func (l *link) ReadOn() { l.in.ReadOn() }
 
 // Ack implements transport.Link.
 func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
@@ -145,7 +109,7 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 // Post joins the acks of calls that wait for the pipe in one frame, and parts those of one call that do
 // not fit one. It implements transport.Direct.
 func (l *link) Post(acks []ack.Ack, done func(error)) {
-	l.begin()
+	l.in.Begin()
 	if len(acks) == 0 {
 		done(nil)
 		return
@@ -167,30 +131,12 @@ func (l *link) Post(acks []ack.Ack, done func(error)) {
 
 // postParts is for acks that do not fit one frame. mu is locked.
 func (l *link) postParts(acks []ack.Ack, done func(error)) {
-	var parts [][]ack.Ack
-	for rest := acks; len(rest) > 0; {
+	all := &inbox.Parts{Done: done}
+	for rest := acks; len(rest) > 0; { // they are answered in their order, by one goroutine at a time
 		n := ack.Batch(rest)
-		parts = append(parts, rest[:n])
+		part, last := rest[:n], n == len(rest)
+		l.queueAcks(part, func(err error) { all.Answer(err, n, last) })
 		rest = rest[n:]
-	}
-	errs := make(transport.AckErrors, 0, len(acks))
-	for i, part := range parts { // they are answered in their order, by one goroutine at a time
-		l.queueAcks(part, func(err error) {
-			if errs == nil {
-				return
-			}
-			if err != nil && !transport.Refused(err) {
-				errs = nil
-				done(err)
-				return
-			}
-			for i := range part {
-				errs = append(errs, transport.AckError(err, i))
-			}
-			if i == len(parts)-1 {
-				done(errs.Of())
-			}
-		})
 	}
 }
 
@@ -222,7 +168,7 @@ func (l *link) lastQueued() *Frame {
 }
 
 func (l *link) Report(ctx context.Context, events ...event.Event) error {
-	l.begin()
+	l.in.Begin()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -272,8 +218,7 @@ func (l *link) Close() error {
 	l.finish(transport.ErrClosed)
 	l.mu.Unlock()
 	l.pipe.Close()
-	l.begin()
-	l.reading.Wait()
+	l.in.End()
 	l.rest()
 	return nil
 }
@@ -291,8 +236,26 @@ func (l *link) over(err error) {
 	}
 }
 
-// handle returns the calls that a frame answers.
-func (l *link) handle(f *Frame) (answered []*ackCall, err error) {
+// next reads a frame, tells those whom it answers, and returns its commands.
+func (l *link) next() ([]transport.Delivery, error) {
+	f, err := l.recv()
+	if err != nil {
+		return nil, err
+	}
+	answered, err := l.answers(f)
+	for _, c := range answered {
+		c.done(c.err)
+	}
+	for i := 0; i < len(f.Commands) && err == nil; i++ {
+		if err = f.Commands[i].Validate(); err != nil {
+			err = fmt.Errorf("framed: %w", err)
+		}
+	}
+	return f.Commands, err
+}
+
+// answers returns the calls that a frame answers.
+func (l *link) answers(f *Frame) (answered []*ackCall, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f.Recorded != nil {
@@ -300,28 +263,7 @@ func (l *link) handle(f *Frame) (answered []*ackCall, err error) {
 			return answered, err
 		}
 	}
-	switch {
-	case f.Commands != nil:
-		for i := range f.Commands {
-			if err := f.Commands[i].Validate(); err != nil {
-				return answered, fmt.Errorf("framed: %w", err)
-			}
-		}
-		if l.deliveries == nil {
-			l.deliveries = f.Commands
-		} else {
-			l.deliveries = append(l.deliveries, f.Commands...)
-		}
-		if len(l.deliveries) > l.ahead {
-			return answered, fmt.Errorf("framed: the controller sent %d commands beyond what was asked for", len(l.deliveries))
-		}
-		if l.take == nil {
-			select {
-			case l.arrived <- struct{}{}:
-			default:
-			}
-		}
-	case f.Taken != nil:
+	if f.Taken != nil {
 		return answered, l.taken(f.Taken)
 	}
 	return answered, nil

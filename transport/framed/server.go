@@ -2,11 +2,11 @@ package framed
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/outlet"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -51,7 +51,8 @@ func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) 
 		o.Keepalive = defaultKeepalive
 	}
 	s := &Session{end: newEnd(p), prompt: o.Prompt, quick: true}
-	s.recorder.do, s.taker.do, s.sender.do = s.record, s.take, s.sendSoon
+	s.crew.Engage(&s.mu, s.done)
+	s.recorder.Do, s.taker.Do = s.record, s.take
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
 	if err := s.accept(s.ctx, t, o); err != nil {
@@ -72,11 +73,12 @@ type Session struct {
 	cancel  context.CancelFunc
 	unwatch func() bool // of the context of Accept
 	link    transport.Link
-	running sync.WaitGroup
 	prompt  bool
 	expiry  *time.Timer // of the credentials; nil: never
 
-	recorder, taker, sender hand
+	crew            outlet.Crew
+	recorder, taker outlet.Hand
+	out             outlet.Outlet
 
 	// guarded by end.mu
 	acks      []numbered[ack.Ack] // not recorded yet
@@ -84,8 +86,6 @@ type Session struct {
 	waiting   int  // bytes of acks and events
 	recording bool // somebody is
 	quick     bool // to record took no longer than waking another goroutine for it
-	taking    bool // somebody sends what is due
-	more      bool // something may be due since it was looked for
 }
 
 // numbered is the content of one frame.
@@ -156,17 +156,28 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 
 // Run carries the link until it ends, and returns why. It must be called.
 func (s *Session) Run() error {
-	s.start()
+	s.out.Open(s.ctx, &s.crew, owner{s}, s.link, s.prompt)
 	s.read()
 	return s.finishUp()
 }
 
-// start has others send what the link receives.
-func (s *Session) start() {
-	if p, ok := s.link.(transport.Pusher); ok {
-		p.Push(s.push)
-	} else {
-		s.running.Go(s.deliver)
+// owner is a Session as its outlet sees it.
+type owner struct{ s *Session }
+
+func (o owner) Lock()       { o.s.mu.Lock() }
+func (o owner) Unlock()     { o.s.mu.Unlock() }
+func (o owner) Ended() bool { return o.s.err != nil }
+
+func (o owner) Send(page []transport.Delivery) (written bool, err error) {
+	return o.s.sendFrame(&Frame{Commands: page})
+}
+
+func (o owner) Stop(err error) { o.s.stop(err) }
+
+// work has a hand do its work, unless the link has ended. mu is locked.
+func (s *Session) work(h *outlet.Hand) {
+	if s.err == nil {
+		s.crew.Work(h)
 	}
 }
 
@@ -179,22 +190,9 @@ func (s *Session) finishUp() error {
 		s.expiry.Stop()
 	}
 	s.link.Close()
-	s.running.Wait()
+	s.crew.Wait()
 	s.rest()
 	return s.reason()
-}
-
-func (s *Session) deliver() {
-	for {
-		page, err := s.link.Receive(s.ctx)
-		if err == nil {
-			err = s.send(&Frame{Commands: page})
-		}
-		if err != nil {
-			s.stop(err)
-			return
-		}
-	}
 }
 
 // read reads until the end. What takes long goes on in others.

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +81,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		}
 		return nil, err
 	}
-	l.start()
+	l.start(hello.Window)
 	return l, nil
 }
 
@@ -115,16 +114,13 @@ func (t *Transport) open(ctx context.Context, hello transport.Hello, l *link) er
 		resp.Body.Close()
 		return fmt.Errorf("sse: the answer is %.40q and no event stream", mediaType)
 	}
-	l.body = resp.Body
-	l.in = bufio.NewReaderSize(&watched{l: l}, 4<<10)
-	l.patience = preamble
-	if _, err := l.in.Peek(1); err != nil {
+	l.listen(resp.Body)
+	if err := l.events.fill(); err != nil {
 		resp.Body.Close()
 		if errors.Is(context.Cause(l.ctx), errSilent) {
 			return errors.New("sse: the stream opened but nothing came: something in between holds it back")
 		}
 		return fmt.Errorf("sse: %w", err)
 	}
-	l.patience = 2 * l.keepalive
 	return nil
 }

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,16 +13,11 @@ import (
 	"github.com/tmaxmax/go-sse"
 
 	"github.com/miglink/miglink/ack"
-	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/inbox"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/uplink"
-)
-
-const (
-	maxEvent = 2*command.MaxParameters + 16<<10 // bytes; JSON of any parameters that fit
-	ahead    = 16                               // deliveries read before they are asked for
 )
 
 var errSilent = errors.New("sse: nothing was heard of the controller for too long")
@@ -33,27 +27,37 @@ type link struct {
 	up     *uplink.Link
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
+	in     inbox.Inbox
 
 	keepalive time.Duration
 
 	body     io.ReadCloser
-	in       *bufio.Reader
+	events   events
+	broken   error         // why no more is read
 	patience time.Duration // for the next byte
+	late     *time.Timer
 
-	deliveries chan transport.Delivery
-	lastUp     atomic.Int64 // when the controller heard of the VM last, in Unix nanoseconds
-	running    sync.WaitGroup
+	lastUp  atomic.Int64 // when the controller heard of the VM last, in Unix nanoseconds
+	running sync.WaitGroup
 }
 
 func newLink(up *uplink.Link, keepalive time.Duration) *link {
-	l := &link{up: up, keepalive: keepalive, deliveries: make(chan transport.Delivery, ahead)}
+	l := &link{up: up, keepalive: keepalive, patience: preamble}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }
 
-func (l *link) start() {
+// listen is to be called before anything is read of the body.
+func (l *link) listen(body io.ReadCloser) {
+	l.body, l.events.from = body, &watched{l: l}
+	l.late = time.AfterFunc(time.Hour, func() { l.cancel(errSilent) })
+	l.late.Stop()
+}
+
+func (l *link) start(window int) {
+	l.patience = 2 * l.keepalive
+	l.in.Open(window, l.next, l.over)
 	l.lastUp.Store(time.Now().UnixNano())
-	l.running.Go(l.read)
 	l.running.Go(l.keepAlive)
 }
 
@@ -62,51 +66,60 @@ func (l *link) start() {
 type watched struct{ l *link }
 
 func (w *watched) Read(b []byte) (int, error) {
-	timer := time.AfterFunc(w.l.patience, func() { w.l.cancel(errSilent) })
-	defer timer.Stop()
+	w.l.late.Reset(w.l.patience)
+	defer w.l.late.Stop()
 	return w.l.body.Read(b)
 }
 
-// read hands on what comes until the stream ends.
-func (l *link) read() {
-	defer l.body.Close()
-	for e, err := range sse.Read(l.in, &sse.ReadConfig{MaxEventSize: maxEvent}) {
-		if err != nil {
-			l.cancel(fmt.Errorf("sse: %w", err))
-			return
-		}
-		if err := l.handle(e); err != nil {
-			l.cancel(err)
-			return
-		}
+// next waits for events, and returns the commands among them. What came before an error counts.
+func (l *link) next() ([]transport.Delivery, error) {
+	if l.broken != nil {
+		return nil, l.broken
 	}
-	l.cancel(errors.New("sse: the stream ended"))
+	all, err := l.events.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		err = errors.New("sse: the stream ended")
+	case err != nil:
+		err = fmt.Errorf("sse: %w", err)
+	}
+	page := make([]transport.Delivery, 0, len(all))
+	for i := 0; i < len(all) && err == nil; i++ {
+		page, err = l.add(page, &all[i])
+	}
+	if len(page) > 0 {
+		l.broken = err // to be said next time
+		return page, nil
+	}
+	return nil, err
 }
 
-func (l *link) handle(e sse.Event) error {
+// over is the end of reading.
+func (l *link) over(err error) {
+	l.cancel(err)
+	l.body.Close()
+}
+
+// add adds the command of an event to a page.
+func (l *link) add(page []transport.Delivery, e *sse.Event) ([]transport.Delivery, error) {
 	switch e.Type {
 	case "command":
 		d, err := decodeCommand(e)
 		if err != nil {
-			return err
+			return page, err
 		}
-		select {
-		case l.deliveries <- d:
-			return nil
-		case <-l.ctx.Done():
-			return l.ctx.Err()
-		}
+		return append(page, d), nil
 	case "close":
 		var c closing
 		if err := json.Unmarshal([]byte(e.Data), &c); err != nil || c.Code == "" || c.RetryAfter < 0 || c.RetryAfter > 1e9 {
-			return errors.New("sse: the controller closed the stream, and its reason does not decode")
+			return page, errors.New("sse: the controller closed the stream, and its reason does not decode")
 		}
-		return &transport.Error{Code: c.Code, Message: c.Message, RetryAfter: time.Duration(c.RetryAfter * float64(time.Second))}
+		return page, &transport.Error{Code: c.Code, Message: c.Message, RetryAfter: time.Duration(c.RetryAfter * float64(time.Second))}
 	}
-	return nil // of a later version
+	return page, nil // of a later version
 }
 
-func decodeCommand(e sse.Event) (transport.Delivery, error) {
+func decodeCommand(e *sse.Event) (transport.Delivery, error) {
 	var d transport.Delivery
 	if err := wire.Read([]byte(e.Data), func(r *wire.Reader) { wire.ReadDelivery(r, &d) }); err != nil {
 		return d, errors.New("sse: a command does not decode")
@@ -142,39 +155,29 @@ func (l *link) keepAlive() {
 }
 
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	var page []transport.Delivery
-	select {
-	case d := <-l.deliveries:
-		page = append(page, d)
-	default:
-		select {
-		case d := <-l.deliveries:
-			page = append(page, d)
-		case <-l.ctx.Done():
-			return nil, context.Cause(l.ctx)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	for {
-		select {
-		case d := <-l.deliveries:
-			page = append(page, d)
-		default:
-			return page, nil
-		}
-	}
+	return l.in.Receive(ctx, l.ctx.Done(), func() error { return context.Cause(l.ctx) })
 }
 
+// Deliver implements transport.Direct.
+func (l *link) Deliver(take func([]transport.Delivery)) { l.in.Deliver(take) }
+
+// ReadOn implements transport.Direct.
+func (l *link) ReadOn() { l.in.ReadOn() }
+
 func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
+	l.in.Begin()
 	err := l.up.Ack(ctx, acks...)
 	return l.sent(ctx, err)
 }
 
+// Post implements transport.Direct.
+func (l *link) Post(acks []ack.Ack, done func(error)) {
+	l.in.Begin()
+	l.up.Post(acks, func(err error) { done(l.sent(l.ctx, err)) })
+}
+
 func (l *link) Report(ctx context.Context, events ...event.Event) error {
+	l.in.Begin()
 	err := l.up.Report(ctx, events...)
 	return l.sent(ctx, err)
 }
@@ -192,6 +195,7 @@ func (l *link) sent(ctx context.Context, err error) error {
 
 func (l *link) Close() error {
 	l.cancel(transport.ErrClosed)
+	l.in.End()
 	l.running.Wait()
 	return l.up.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/inbox"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
@@ -104,7 +105,7 @@ type Link struct {
 // call is what one call of Ack says that fits one POST.
 type call struct {
 	acks []ack.Ack
-	done chan error // holds one
+	done func(error)
 }
 
 // Receive blocks until ctx or the link ends: there are no commands on an uplink.
@@ -119,48 +120,51 @@ func (l *Link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 
 // Ack implements transport.Link.
 func (l *Link) Ack(ctx context.Context, acks ...ack.Ack) error {
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil || len(acks) == 0 {
 		return err
 	}
+	done := make(chan error, 1)
+	l.Post(slices.Clone(acks), func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Post is Ack without waiting, as in transport.Direct.
+func (l *Link) Post(acks []ack.Ack, done func(error)) {
 	if len(acks) == 0 {
-		return nil
+		done(nil)
+		return
 	}
 	l.mu.Lock()
 	if l.ctx.Err() != nil {
 		l.mu.Unlock()
-		return transport.ErrClosed
+		done(transport.ErrClosed)
+		return
 	}
-	var calls []*call
-	for rest := acks; len(rest) > 0; {
-		n := ack.Batch(rest)
-		calls = append(calls, &call{acks: slices.Clone(rest[:n]), done: make(chan error, 1)})
-		rest = rest[n:]
+	if n := ack.Batch(acks); n == len(acks) {
+		l.queue = append(l.queue, &call{acks, done})
+	} else {
+		l.queueParts(acks, done)
 	}
-	l.queue = append(l.queue, calls...)
 	if !l.posting {
 		l.posting = true
 		l.posts.Go(l.post)
 	}
 	l.mu.Unlock()
-	errs := make(transport.AckErrors, 0, len(acks))
-	for _, c := range calls {
-		err := c.await(ctx)
-		if len(calls) == 1 || err != nil && !transport.Refused(err) {
-			return err
-		}
-		for i := range c.acks {
-			errs = append(errs, transport.AckError(err, i))
-		}
-	}
-	return errs.Of()
 }
 
-func (c *call) await(ctx context.Context) error {
-	select {
-	case err := <-c.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+// queueParts is for acks that do not fit one POST. mu is locked.
+func (l *Link) queueParts(acks []ack.Ack, done func(error)) {
+	all := &inbox.Parts{Done: done}
+	for rest := acks; len(rest) > 0; {
+		n := ack.Batch(rest)
+		part, last := rest[:n], n == len(rest)
+		l.queue = append(l.queue, &call{part, func(err error) { all.Answer(err, n, last) }})
+		rest = rest[n:]
 	}
 }
 
@@ -181,7 +185,7 @@ func (l *Link) post() {
 		}
 		from := 0
 		for _, c := range calls {
-			c.done <- part(err, from, len(c.acks))
+			c.done(part(err, from, len(c.acks)))
 			from += len(c.acks)
 		}
 	}

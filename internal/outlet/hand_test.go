@@ -1,6 +1,7 @@
-package framed
+package outlet
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,32 +15,35 @@ func TestHand(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var done atomic.Int32
-		s := &Session{end: newEnd(nil)}
-		h := &hand{do: func() { done.Add(1) }}
+		var mu sync.Mutex
+		over := make(chan struct{})
+		var crew Crew
+		crew.Engage(&mu, over)
+		h := &Hand{Do: func() { done.Add(1) }}
 		work := func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.work(h)
+			mu.Lock()
+			defer mu.Unlock()
+			crew.Work(h)
 		}
 		there := func() bool {
 			synctest.Wait()
-			s.mu.Lock()
-			defer s.mu.Unlock()
+			mu.Lock()
+			defer mu.Unlock()
 			return h.some != nil
 		}
 		for i := range int32(3) {
 			work()
 			require.True(t, there())
 			require.Equal(t, 2*i+1, done.Load())
-			time.Sleep(handTime)
+			time.Sleep(stays)
 			work()
 			require.True(t, there())
 			require.Equal(t, 2*i+2, done.Load())
-			time.Sleep(3 * handTime)
+			time.Sleep(3 * stays)
 			require.False(t, there())
 		}
 		work()
-		close(s.done)
-		s.running.Wait()
+		close(over)
+		crew.Wait()
 	})
 }
