@@ -2,11 +2,10 @@ package longpoll
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
@@ -39,6 +38,8 @@ type Transport struct {
 	base *url.URL
 	o    Options
 	up   *uplink.Transport
+
+	getsOnly atomic.Bool // the controller takes no acks with a poll
 }
 
 // New returns a Transport to the controller at url, as in transport.Config.
@@ -80,127 +81,12 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Link: up, t: t, hello: hello}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-	if l.first, err = l.poll(ctx, firstWait); err != nil {
+	l := newLink(t, up, hello)
+	first, err := l.poll(ctx, firstWait, nil)
+	if err != nil {
 		l.Close()
 		return nil, err
 	}
+	l.first = first.Commands
 	return l, nil
-}
-
-// link polls for commands; acks and events go by the embedded uplink.
-type link struct {
-	*uplink.Link
-	t      *Transport
-	hello  transport.Hello // After moves on with each answer
-	first  []transport.Delivery
-	ctx    context.Context
-	cancel context.CancelFunc
-}
-
-func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if got := l.first; len(got) > 0 {
-		l.first = nil
-		return got, nil
-	}
-	for {
-		began := time.Now()
-		got, err := l.poll(ctx, l.t.o.Wait.String())
-		if err != nil || len(got) > 0 {
-			return got, err
-		}
-		if err := l.pause(ctx, min(l.t.o.Wait, minEvery)-time.Since(began)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// pause keeps a controller that does not hold polls, or a cache before it, from being asked without
-// end.
-func (l *link) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-l.ctx.Done():
-		return transport.ErrClosed
-	}
-}
-
-// poll sends one GET. An answer that does not arrive moves no cursor: it is given again.
-func (l *link) poll(ctx context.Context, wait string) ([]transport.Delivery, error) {
-	limit, cancel := context.WithTimeout(ctx, l.t.o.Wait+l.t.o.Grace)
-	defer cancel()
-	defer context.AfterFunc(l.ctx, cancel)()
-	p, err := l.get(limit, wait)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case l.ctx.Err() != nil:
-		return nil, transport.ErrClosed
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("longpoll: no answer within %s of the end of the wait", l.t.o.Grace)
-	default:
-		return nil, err
-	}
-	if p.Cursor.Valid() {
-		l.hello.After = p.Cursor
-	}
-	return p.Commands, nil
-}
-
-func (l *link) get(ctx context.Context, wait string) (page, error) {
-	u := httplink.VMURL(l.t.base, l.hello.VM, "commands")
-	q := httplink.Query(l.hello)
-	q.Set("wait", wait)
-	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
-	if err == nil {
-		err = httplink.Authorize(ctx, req.Header, l.t.o.Token)
-	}
-	if err != nil {
-		return page{}, err
-	}
-	resp, err := l.t.o.Client.Do(req)
-	if err != nil {
-		return page{}, fmt.Errorf("longpoll: %w", httplink.Cause(err))
-	}
-	defer httplink.Drain(resp.Body)
-	if resp.StatusCode != http.StatusOK {
-		return page{}, httplink.ReadError(resp)
-	}
-	return readPage(resp.Body)
-}
-
-func readPage(r io.Reader) (page, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if err != nil {
-		return page{}, fmt.Errorf("longpoll: %w", err)
-	}
-	if len(b) > maxAnswer {
-		return page{}, fmt.Errorf("longpoll: the answer is larger than %d bytes", maxAnswer)
-	}
-	p, err := decodePage(b)
-	if err != nil {
-		return p, errors.New("longpoll: the answer is not that of a controller")
-	}
-	for i := range p.Commands {
-		if err := p.Commands[i].Validate(); err != nil {
-			return p, fmt.Errorf("longpoll: %w", err)
-		}
-	}
-	return p, nil
-}
-
-func (l *link) Close() error {
-	l.cancel()
-	return l.Link.Close()
 }

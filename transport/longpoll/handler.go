@@ -2,14 +2,17 @@ package longpoll
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/wire"
+	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -17,6 +20,9 @@ const (
 	maxWait      = 60 * time.Second
 	atOnce       = 100 * time.Millisecond // for a poll without wait; a relay needs a round trip
 	writeTimeout = 30 * time.Second
+
+	// A poll that brings acks is not held much longer than that: it is their answer, too.
+	company = 20 * time.Millisecond
 )
 
 // HandlerOptions are optional.
@@ -27,7 +33,7 @@ type HandlerOptions struct {
 	Log *slog.Logger
 }
 
-// Handler answers GET …/vms/{vm_id}/commands, where vm_id is the request's path value. Each poll is a
+// Handler answers GET and POST …/vms/{vm_id}/commands, where vm_id is the request's path value. Each poll is a
 // link of t.
 func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
@@ -49,12 +55,23 @@ type page struct {
 	VM       string
 	Commands []transport.Delivery
 	Cursor   transport.Cursor // goes into the next after
+
+	Recorded int                // so many acks that the poll brought were taken, and were recorded
+	Refused  []httplink.Refusal // but for these
 }
 
 func (p *page) encode() ([]byte, error) {
 	b := wire.Text([]byte(`{"vm_id":`), p.VM)
 	b, err := wire.Deliveries(append(b, `,"commands":`...), p.Commands)
 	b = wire.Text(append(b, `,"cursor":`...), p.Cursor)
+	if p.Recorded > 0 {
+		b = wire.Number(append(b, `,"recorded":`...), p.Recorded)
+	}
+	if err == nil && len(p.Refused) > 0 {
+		var refused []byte
+		refused, err = wirejson.Marshal(p.Refused)
+		b = append(append(b, `,"refused":`...), refused...)
+	}
 	return append(b, '}'), err
 }
 
@@ -69,6 +86,14 @@ func decodePage(b []byte) (page, error) {
 				p.Commands = wire.ReadDeliveries(r)
 			case "cursor":
 				r.String((*string)(&p.Cursor))
+			case "recorded":
+				r.Int(&p.Recorded)
+			case "refused":
+				p.Refused = wire.List(r, ack.MaxBatch, func(into *httplink.Refusal) {
+					if err := json.Unmarshal(r.Raw(), into); err != nil {
+						r.Fail(err)
+					}
+				})
 			default:
 				r.Skip()
 			}
@@ -78,7 +103,7 @@ func decodePage(b []byte) (page, error) {
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
-	p, err := h.poll(r)
+	p, err := h.poll(w, r)
 	var body []byte
 	if err == nil {
 		body, err = p.encode()
@@ -96,7 +121,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) poll(r *http.Request) (page, error) {
+func (h *handler) poll(w http.ResponseWriter, r *http.Request) (page, error) {
 	hello, err := httplink.Hello(r)
 	if err != nil {
 		return page{}, err
@@ -111,7 +136,14 @@ func (h *handler) poll(r *http.Request) (page, error) {
 			return page{}, transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
 		}
 	}
+	p := page{VM: hello.VM, Cursor: hello.After}
 	hello.AddHop("longpoll")
+	if r.Method == http.MethodPost {
+		if err := h.record(w, r, hello, &p); err != nil {
+			return page{}, err
+		}
+		wait = min(wait, company)
+	}
 	link, err := h.t.Dial(r.Context(), hello)
 	if err != nil {
 		return page{}, err
@@ -129,9 +161,25 @@ func (h *handler) poll(r *http.Request) (page, error) {
 	case !errors.Is(err, context.DeadlineExceeded):
 		return page{}, err
 	}
-	p := page{VM: hello.VM, Commands: commands, Cursor: hello.After}
-	if n := len(commands); n > 0 {
-		p.Cursor = commands[n-1].Cursor
+	if p.Commands = commands; len(commands) > 0 {
+		p.Cursor = commands[len(commands)-1].Cursor
 	}
 	return p, nil
+}
+
+// record takes the acks that a poll brings. A link of their own does: they are facts, also where the VM may poll no
+// more.
+func (h *handler) record(w http.ResponseWriter, r *http.Request, hello transport.Hello, p *page) error {
+	body, err := httplink.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	up, err := h.t.Dial(r.Context(), transport.Hello{VM: hello.VM, Instance: hello.Instance, Via: hello.Via, Uplink: true})
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	done, err := httplink.RecordAcks(r.Context(), up, body)
+	p.Recorded, p.Refused = len(done.Acks), done.Refusals()
+	return err
 }

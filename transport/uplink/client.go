@@ -14,6 +14,7 @@ import (
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/inbox"
+	"github.com/miglink/miglink/internal/outlet"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
@@ -85,7 +86,10 @@ func (t *Transport) Attach(hello transport.Hello) (*Link, error) {
 		return u.String()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Link{t: t, acks: endpoint("commands", "ack"), events: endpoint("events"), ctx: ctx, cancel: cancel}, nil
+	l := &Link{t: t, acks: endpoint("commands", "ack"), events: endpoint("events"), ctx: ctx, cancel: cancel}
+	l.crew.Engage(&l.mu, ctx.Done())
+	l.poster.Do = l.post
+	return l, nil
 }
 
 // Link sends acks and events by POST. While one POST of acks is under way, further ones wait and go
@@ -96,10 +100,11 @@ type Link struct {
 	ctx          context.Context
 	cancel       context.CancelFunc
 
-	mu      sync.Mutex
-	queue   []*call
-	posting bool
-	posts   sync.WaitGroup
+	crew   outlet.Crew
+	poster outlet.Hand
+
+	mu    sync.Mutex
+	queue []*call
 }
 
 // call is what one call of Ack says that fits one POST.
@@ -150,10 +155,7 @@ func (l *Link) Post(acks []ack.Ack, done func(error)) {
 	} else {
 		l.queueParts(acks, done)
 	}
-	if !l.posting {
-		l.posting = true
-		l.posts.Go(l.post)
-	}
+	l.crew.Work(&l.poster)
 	l.mu.Unlock()
 }
 
@@ -206,7 +208,6 @@ func (l *Link) next() []*call {
 		}
 	}
 	if n == 0 {
-		l.posting = false
 		return nil
 	}
 	calls := l.queue[:n:n]
@@ -243,14 +244,11 @@ func (l *Link) postAcks(acks []ack.Ack) error {
 	case p.Code != httplink.CodeAcksRefused:
 		return p.Err()
 	}
-	errs := make(transport.AckErrors, len(acks))
-	for _, r := range p.Refused {
-		if r.Index < 0 || r.Index >= len(acks) {
-			return fmt.Errorf("uplink: the controller refused ack %d of %d", r.Index, len(acks))
-		}
-		errs[r.Index] = &transport.Error{Code: r.Code, Message: r.Detail}
+	errs, err := httplink.AckErrors(p.Refused, len(acks))
+	if err != nil {
+		return fmt.Errorf("uplink: %w", err)
 	}
-	return errs
+	return errs.Of()
 }
 
 // Report implements transport.Link.
@@ -319,6 +317,7 @@ func (l *Link) Close() error {
 	l.mu.Lock()
 	l.cancel()
 	l.mu.Unlock()
-	l.posts.Wait()
+	l.crew.Wait()
+	l.post() // which tells those who wait
 	return nil
 }
