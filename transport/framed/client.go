@@ -17,20 +17,27 @@ import (
 type DialOptions struct {
 	// Token goes with the hello, for a pipe that has no other place for it.
 	Token string
+
+	// Welcome is the answer to a hello that went another way, with the request for the pipe. Default: it goes over
+	// the pipe.
+	Welcome *Welcome
 }
 
 // Dial says hello over p and returns the link, which closes p at its end. If it fails, p is closed.
 func Dial(ctx context.Context, p Pipe, hello transport.Hello, o DialOptions) (transport.Link, error) {
 	l := &link{end: newEnd(p)}
 	l.in.Open(hello.Window, l.next, l.over)
-	welcome, err := l.greet(ctx, &Hello{Version: Version, Token: o.Token, Hello: hello})
-	if err != nil {
-		l.mu.Lock()
-		l.finish(err)
-		l.mu.Unlock()
-		return nil, err
+	welcome := o.Welcome
+	if welcome == nil {
+		var err error
+		if welcome, err = l.greet(ctx, &Hello{Version: Version, Token: o.Token, Hello: hello}); err != nil {
+			l.mu.Lock()
+			l.finish(err)
+			l.mu.Unlock()
+			return nil, err
+		}
 	}
-	keepalive := defaultKeepalive
+	keepalive := DefaultKeepalive
 	if s := welcome.Keepalive; s >= 0.001 {
 		keepalive = time.Duration(min(s, maxKeepalive.Seconds()) * float64(time.Second))
 	}

@@ -31,11 +31,13 @@ type Guarded interface {
 	Trust()
 }
 
+// DefaultKeepalive is how long a peer may be silent before it is asked whether it lives.
+const DefaultKeepalive = 15 * time.Second
+
 const (
-	defaultKeepalive = 15 * time.Second
-	maxKeepalive     = time.Hour // that a controller may ask an agent for
-	maxQueued        = 64        // frames that wait for the pipe, or to be taken
-	maxQueuedBytes   = 4 << 20   // of what a peer has sent and is not taken; besides one frame
+	maxKeepalive   = time.Hour // that a controller may ask an agent for
+	maxQueued      = 64        // frames that wait for the pipe, or to be taken
+	maxQueuedBytes = 4 << 20   // of what a peer has sent and is not taken; besides one frame
 
 	// Frames that say nothing, pings for one, are answered or ignored: so many in this time.
 	maxIdle  = 200

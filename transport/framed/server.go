@@ -26,7 +26,7 @@ type ServeOptions struct {
 	Authenticate func(ctx context.Context, vm, token string) (transport.Grant, error)
 
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
-	// that it is dead. Both ends keep to it. Default: 15 s.
+	// that it is dead. Both ends keep to it. Default: DefaultKeepalive.
 	Keepalive time.Duration
 
 	// Prompt means that the pipe's Send waits for nobody while few bytes are under way, so that who sends a
@@ -47,14 +47,7 @@ func Serve(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) e
 // Accept is the beginning of Serve, up to the welcome. The rest is Run, which may be called in a goroutine
 // of its own: that one's stack stays small. If it fails, p is closed.
 func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) (*Session, error) {
-	if o.Keepalive == 0 {
-		o.Keepalive = defaultKeepalive
-	}
-	s := &Session{end: newEnd(p), prompt: o.Prompt, quick: true}
-	s.crew.Engage(&s.mu, s.done)
-	s.recorder.Do, s.taker.Do = s.record, s.take
-	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
+	s := newSession(ctx, p, &o)
 	if err := s.accept(s.ctx, t, o); err != nil {
 		s.stop(err)
 		<-s.done
@@ -66,7 +59,36 @@ func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) 
 	return s, nil
 }
 
-// Session is a link that Accept has opened.
+// Attach is Accept where the hello came another way, with the request for the pipe, and the welcome goes likewise:
+// link is what it came to. Of the options Keepalive and Prompt count.
+func Attach(ctx context.Context, p Pipe, link transport.Link, grant transport.Grant, o ServeOptions) *Session {
+	s := newSession(ctx, p, &o)
+	s.link = link
+	s.begin(grant, o.Keepalive)
+	return s
+}
+
+func newSession(ctx context.Context, p Pipe, o *ServeOptions) *Session {
+	if o.Keepalive == 0 {
+		o.Keepalive = DefaultKeepalive
+	}
+	s := &Session{end: newEnd(p), prompt: o.Prompt, quick: true}
+	s.crew.Engage(&s.mu, s.done)
+	s.recorder.Do, s.taker.Do = s.record, s.take
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
+	return s
+}
+
+// begin looks after the peer from now on.
+func (s *Session) begin(grant transport.Grant, keepalive time.Duration) {
+	s.watch(keepalive, keepalive*5/4) // the agent asks first: one ping and one pong do for both
+	if !grant.Expires.IsZero() {
+		s.expiry = time.AfterFunc(time.Until(grant.Expires), func() { s.stop(grant.Over()) })
+	}
+}
+
+// Session is a link that Accept or Attach has opened.
 type Session struct {
 	*end
 	ctx     context.Context // of calls of the link
@@ -147,10 +169,7 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 		s.link.Close()
 		return err
 	}
-	s.watch(o.Keepalive, o.Keepalive*5/4) // the agent asks first: one ping and one pong do for both
-	if !grant.Expires.IsZero() {
-		s.expiry = time.AfterFunc(time.Until(grant.Expires), func() { s.stop(grant.Over()) })
-	}
+	s.begin(grant, o.Keepalive)
 	return nil
 }
 

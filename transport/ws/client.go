@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -58,7 +59,7 @@ func New(url string, o Options) (*Transport, error) {
 			ReadBufferSize:   writeBuffer,
 			WriteBufferSize:  writeBuffer,
 			WriteBufferPool:  &writeBuffers,
-			Subprotocols:     []string{subprotocol},
+			Subprotocols:     []string{greeted, subprotocol},
 		},
 	}, nil
 }
@@ -78,6 +79,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		return nil, err
 	}
 	u := httplink.VMURL(t.base, hello.VM, "commands", "ws")
+	u.RawQuery = query(hello)
 	conn, resp, err := t.dialer.DialContext(ctx, u.String(), header)
 	if err != nil {
 		if resp != nil {
@@ -93,9 +95,32 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		}
 		return nil, fmt.Errorf("ws: %w", err)
 	}
-	if got := conn.Subprotocol(); got != subprotocol {
+	switch got := conn.Subprotocol(); got {
+	case greeted:
+		return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{Welcome: welcome(resp.Header)})
+	case subprotocol: // of a controller before that
+		return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{})
+	default:
 		conn.Close()
-		return nil, fmt.Errorf("ws: the server speaks %q, not %q", got, subprotocol)
+		return nil, fmt.Errorf("ws: the server speaks %q, neither %q nor %q", got, greeted, subprotocol)
 	}
-	return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{})
+}
+
+// query is the hello.
+func query(hello transport.Hello) string {
+	hello.Alive = 0 // the ends of a WebSocket notice that the other is gone
+	q := httplink.Query(hello)
+	if hello.Uplink {
+		q.Set("uplink", "true")
+	}
+	return q.Encode()
+}
+
+// welcome is the controller's answer.
+func welcome(h http.Header) *framed.Welcome {
+	keepalive, err := strconv.ParseFloat(h.Get(keepaliveHeader), 64)
+	if err != nil {
+		keepalive = 0 // the default
+	}
+	return &framed.Welcome{Version: framed.Version, Keepalive: keepalive}
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -42,14 +45,19 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Context == nil {
 		o.Context = context.Background()
 	}
+	if o.Keepalive == 0 {
+		o.Keepalive = framed.DefaultKeepalive
+	}
 	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
 	h.door = door.New(o.Authenticator, h.log)
+	h.welcome = http.Header{keepaliveHeader: {strconv.FormatFloat(o.Keepalive.Seconds(), 'g', -1, 64)}}
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
 		ReadBufferSize:   readBuffer,
 		WriteBufferSize:  writeBuffer,
 		WriteBufferPool:  &writeBuffers,
-		Subprotocols:     []string{subprotocol},
+		Subprotocols:     []string{greeted, subprotocol},
+		CheckOrigin:      sameOrigin,
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			code := transport.CodeProtocol
 			if status == http.StatusForbidden {
@@ -68,6 +76,7 @@ type handler struct {
 	keepalive time.Duration
 	log       *slog.Logger
 	upgrader  websocket.Upgrader
+	welcome   http.Header
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
@@ -76,19 +85,49 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		grant, err = h.door.Enter(r.Context(), vm, httplink.Credentials(r))
 	}
-	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(websocket.Subprotocols(r), subprotocol) {
-		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is not %s", subprotocol)
+	offered := websocket.Subprotocols(r)
+	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(offered, subprotocol) && !slices.Contains(offered, greeted) {
+		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is neither %s nor %s", greeted, subprotocol)
+	}
+	switch {
+	case err != nil:
+		httplink.WriteError(w, err)
+	case slices.Contains(offered, greeted) && sameOrigin(r): // else Upgrade says what is wrong
+		h.attach(w, r, grant)
+	default:
+		h.accept(w, r, vm, grant)
+	}
+}
+
+// attach takes the request for the hello, and answers with the welcome.
+func (h *handler) attach(w http.ResponseWriter, r *http.Request, grant transport.Grant) {
+	hello, err := httplink.Hello(r)
+	var link transport.Link
+	if err == nil {
+		hello.Uplink = r.URL.Query().Get("uplink") == "true"
+		hello.Alive = 0 // the ends of a WebSocket notice that the other is gone
+		hello.AddHop("ws")
+		link, err = h.t.Dial(r.Context(), hello)
 	}
 	if err != nil {
 		httplink.WriteError(w, err)
 		return
 	}
+	conn, err := h.upgrader.Upgrade(w, r, h.welcome)
+	if err != nil {
+		link.Close()
+		return // answered by Upgrader.Error
+	}
+	session := framed.Attach(h.ctx, newPipe(conn), link, grant, framed.ServeOptions{Keepalive: h.keepalive, Prompt: true})
+	go h.run(session, hello.VM) // with neither this one's stack nor what net/http keeps for a request
+}
+
+// accept waits for the hello. Whoever ends the links of t waits for what goes on after that.
+func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, grant transport.Grant) {
 	conn, err := h.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // answered by Upgrader.Error
 	}
-	// The hello is waited for here. The link goes on in a goroutine that has neither this one's stack nor
-	// what net/http keeps for a request; whoever ends the links of t waits for it.
 	session, err := framed.Accept(h.ctx, newServerPipe(conn), h.t, framed.ServeOptions{
 		VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true,
 		Authenticate: func(context.Context, string, string) (transport.Grant, error) { return grant, nil },
@@ -98,6 +137,13 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	go h.run(session, vm)
+}
+
+// sameOrigin refuses what a browser sends for a page of elsewhere.
+func sameOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	u, err := url.Parse(origin)
+	return origin == "" || err == nil && strings.EqualFold(u.Host, r.Host)
 }
 
 func (h *handler) run(session *framed.Session, vm string) { h.ended(vm, session.Run()) }

@@ -15,12 +15,16 @@ import (
 
 const (
 	subprotocol  = "miglink.v1"
-	maxMessage   = 2 << 20 // bytes; a page of commands with the largest parameters, or of acks
+	greeted      = "miglink.v1.greeted" // likewise, but that the request is the hello, and its answer the welcome
+	maxMessage   = 2 << 20              // bytes; a page of commands with the largest parameters, or of acks
 	writeTimeout = 15 * time.Second
 	drainTime    = time.Second
 	readBuffer   = 1 << 10
 	writeBuffer  = 4 << 10
 )
+
+// keepaliveHeader is the keepalive of a welcome that is an answer's header.
+const keepaliveHeader = "Miglink-Keepalive"
 
 // writeBuffers are lent to connections while they write, and messages are buffers of one message.
 var (

@@ -204,7 +204,7 @@ func TestDialErrors(t *testing.T) {
 		{"unauthorized", problem(401, "unauthorized"), transport.ErrUnauthorized, "retry after 3s"},
 		{"a proxy that does not know WebSocket", answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }), transport.ErrProtocol, "200"},
 		{"a proxy that is overloaded", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }), transport.ErrUnavailable, "502"},
-		{"another WebSocket server", upgrade(), nil, `speaks "", not "miglink.v1"`},
+		{"another WebSocket server", upgrade(), nil, `speaks "", neither "miglink.v1.greeted" nor "miglink.v1"`},
 		{"one that ends at once", upgrade("miglink.v1"), nil, "ws: "},
 		{"nobody", "http://127.0.0.1:1", nil, "refused"},
 	} {

@@ -1,0 +1,272 @@
+package longpoll_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/transport"
+	"github.com/miglink/miglink/transport/longpoll"
+)
+
+// bring polls with acks, as a client in another language would.
+func bring(t *testing.T, client *http.Client, query, acks string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://controller/api/v1/vms/vm-1/commands?"+query, strings.NewReader(acks))
+	require.NoError(t, err)
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, strings.TrimSpace(string(b))
+}
+
+func done(id string) string { return fmt.Sprintf(`{"command_id":%q,"status":"succeeded"}`, id) }
+
+// A poll that brings acks is answered soon, with what became of them and with what is due.
+func TestPollBringsAcks(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		r := send(t, c)
+		_, p, _ := poll(t, client, "wait=30s&instance=i-1")
+		require.Len(t, p.Commands, 1)
+		began := time.Now()
+		status, body := bring(t, client, "wait=30s&instance=i-1&after="+p.Cursor, "["+done(r.ID())+"]")
+		require.Equal(t, http.StatusOK, status)
+		require.Equal(t, fmt.Sprintf(`{"vm_id":"vm-1","commands":[],"cursor":%q,"recorded":1}`, p.Cursor), body)
+		require.Equal(t, 20*time.Millisecond, time.Since(began))
+		e, err := r.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, ack.Succeeded, e.State.Stage)
+
+		began = time.Now()
+		_, body = bring(t, client, "wait=5ms&instance=i-1&after="+p.Cursor, "[]")
+		require.NotContains(t, body, "recorded")
+		require.Equal(t, 5*time.Millisecond, time.Since(began))
+
+		next := send(t, c)
+		began = time.Now()
+		status, body = bring(t, client, "wait=30s&instance=i-1&after="+p.Cursor, "["+done(r.ID())+","+done("nobody")+","+`{"status":7}`+"]")
+		require.Equal(t, http.StatusOK, status)
+		require.Contains(t, body, next.ID())
+		require.Contains(t, body, `"recorded":3,"refused":[{"index":1,"command_id":"nobody","code":"unknown_command"`)
+		require.Contains(t, body, `{"index":2,"command_id":"","code":"invalid"`)
+		require.Equal(t, began, time.Now())
+
+		for body, code := range map[string]string{"": "invalid", "[": "invalid", "[" + strings.Repeat("{},", 300) + "{}]": "too_large"} {
+			status, answer := bring(t, client, "wait=30s", body)
+			require.GreaterOrEqual(t, status, 400)
+			require.Contains(t, answer, `"code":"`+code+`"`)
+		}
+	})
+}
+
+// What an agent that was shut out has done counts: its acks are recorded, and then its poll is refused.
+func TestBroughtByWhoIsShutOut(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		r := send(t, c)
+		_, p, _ := poll(t, client, "instance=i-1")
+		require.Len(t, p.Commands, 1)
+		poll(t, client, "instance=i-2")
+		status, body := bring(t, client, "instance=i-1", "["+done(r.ID())+"]")
+		require.Equal(t, http.StatusConflict, status)
+		require.Contains(t, body, `"code":"superseded"`)
+		e, err := r.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, ack.Succeeded, e.State.Stage)
+	})
+}
+
+// spy counts the requests of a client by method and last part of the path.
+type spy struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	s.seen[r.Method+r.URL.Path[strings.LastIndex(r.URL.Path, "/"):]]++
+	s.mu.Unlock()
+	return s.next.RoundTrip(r)
+}
+
+// direct dials a link whose commands are taken by f, and has it say what they come to.
+func direct(t *testing.T, client *http.Client, f func(l transport.Direct, page []transport.Delivery)) transport.Direct {
+	t.Helper()
+	link, err := open(t, longpoll.Options{Client: client}).Dial(t.Context(), hello)
+	require.NoError(t, err)
+	l := link.(transport.Direct)
+	l.Deliver(func(page []transport.Delivery) { f(l, page) })
+	return l
+}
+
+func ends(page []transport.Delivery) []ack.Ack {
+	acks := make([]ack.Ack, len(page))
+	for i := range page {
+		acks[i] = ack.Ack{CommandID: page[i].ID, Stage: ack.Succeeded}
+	}
+	return acks
+}
+
+// What is posted while a page is taken goes with the next poll, and is answered with it; what is posted while a poll
+// is held goes by itself.
+func TestAcksRide(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		s := &spy{next: client.Transport, seen: map[string]int{}}
+		answers := make(chan error, 10)
+		late := make(chan []ack.Ack, 1)
+		first := send(t, c)
+		l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
+			acks := ends(page)
+			if page[0].ID != first.ID() {
+				late <- acks
+				return
+			}
+			l.Post([]ack.Ack{{CommandID: "nobody", Stage: ack.Succeeded}}, func(err error) { answers <- err })
+			l.Post(acks, func(err error) { answers <- err })
+		})
+		require.ErrorIs(t, transport.AckError(<-answers, 0), transport.ErrUnknownCommand)
+		require.NoError(t, <-answers)
+		synctest.Wait()
+		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1}, s.seen)
+
+		second := send(t, c)
+		acks := <-late
+		synctest.Wait() // the next poll is held
+		l.Post(acks, func(err error) { answers <- err })
+		require.NoError(t, <-answers)
+		require.Equal(t, map[string]int{"GET/commands": 3, "POST/commands": 1, "POST/ack": 1}, s.seen)
+		for _, r := range []*controller.Receipt{first, second} {
+			e, err := r.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, ack.Succeeded, e.State.Stage)
+		}
+		require.NoError(t, l.Close())
+		l.Post(acks, func(err error) { answers <- err })
+		require.ErrorIs(t, <-answers, transport.ErrClosed)
+		_, err := l.Receive(t.Context())
+		require.ErrorIs(t, err, transport.ErrClosed)
+	})
+}
+
+// More than a poll has room for goes by itself.
+func TestTooManyToRide(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		s := &spy{next: client.Transport, seen: map[string]int{}}
+		answers := make(chan error, 2)
+		send(t, c)
+		l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
+			many := make([]ack.Ack, ack.MaxBatch)
+			for i := range many {
+				many[i] = ends(page)[0]
+			}
+			for range 2 {
+				l.Post(many, func(err error) { answers <- err })
+			}
+		})
+		require.NoError(t, <-answers)
+		require.NoError(t, <-answers)
+		synctest.Wait()
+		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1, "POST/ack": 1}, s.seen)
+		require.NoError(t, l.Close())
+	})
+}
+
+// While one takes its time another polls on, and what it posts goes by itself.
+func TestReadOn(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		s := &spy{next: client.Transport, seen: map[string]int{}}
+		first := send(t, c)
+		busy := make(chan struct{})
+		taken := make(chan string, 10)
+		answers := make(chan error, 1)
+		l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
+			taken <- page[0].ID
+			if page[0].ID == first.ID() {
+				l.ReadOn()
+				<-busy
+				l.Post(ends(page), func(err error) { answers <- err })
+			}
+		})
+		require.Equal(t, first.ID(), <-taken)
+		second := send(t, c)
+		require.Equal(t, second.ID(), <-taken)
+		close(busy)
+		require.NoError(t, <-answers)
+		require.Zero(t, s.seen["POST/commands"])
+		require.NoError(t, l.Close())
+	})
+}
+
+// A controller that knows of no acks with a poll is asked once, and told by POSTs of acks from then on.
+func TestControllerWithoutIt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+		s := &spy{seen: map[string]int{}, next: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/commands") {
+				w := httptest.NewRecorder()
+				http.Error(w, "no", http.StatusMethodNotAllowed)
+				return w.Result(), nil
+			}
+			return client.Transport.RoundTrip(r)
+		})}
+		l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
+			half := ends(page)
+			l.Post(half, func(error) {})
+			l.Post([]ack.Ack{{CommandID: "nobody", Stage: ack.Succeeded}}, func(error) {})
+		})
+		for range 3 {
+			e, err := send(t, c).Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, ack.Succeeded, e.State.Stage)
+		}
+		require.Equal(t, 1, s.seen["POST/commands"])
+		require.NoError(t, l.Close())
+	})
+}
+
+// An answer that does not say that the acks are recorded ends the link, and they are told again over another.
+func TestAnswerWithoutRecorded(t *testing.T) {
+	t.Parallel()
+	for body, says := range map[string]string{
+		`{}`:             "answered 0 acks of 1",
+		`{"recorded":2}`: "answered 2 acks of 1",
+		`{"recorded":1,"refused":[{"index":1,"code":"invalid"}]}`:                  "refused ack 1 of 1",
+		`{"recorded":1,"refused":[7]}`:                                             "not that of a controller",
+		`{"recorded":1,"refused":[` + strings.Repeat(`{},`, ack.MaxBatch) + `{}]}`: "not that of a controller",
+		`[`: "not that of a controller",
+	} {
+		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+			send(t, c)
+			answers := make(chan error, 1)
+			l := direct(t, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPost {
+					return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+				}
+				return client.Transport.RoundTrip(r)
+			})}, func(l transport.Direct, page []transport.Delivery) {
+				l.Post(ends(page), func(err error) { answers <- err })
+			})
+			require.ErrorContains(t, <-answers, says, body)
+			_, err := l.Receive(t.Context())
+			require.ErrorContains(t, err, says, body)
+			require.NoError(t, l.Close())
+		})
+	}
+}
