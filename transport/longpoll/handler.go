@@ -23,12 +23,18 @@ const (
 
 	// A poll that brings acks is not held much longer than that: it is their answer, too.
 	company = 20 * time.Millisecond
+
+	// patience is how long a poll is held as net/http holds requests.
+	patience = time.Second / 2
 )
 
 // HandlerOptions are optional.
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Context ends all polls over HTTP/1.1 that are held for a while with it: a request's own context goes when its
+	// connection is taken over. Default: none.
+	Context context.Context //nolint:containedctx // it is the server's, which has no method of its own
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -39,13 +45,17 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{t: t, log: o.Log.With("component", "longpoll")}
+	if o.Context == nil {
+		o.Context = context.Background()
+	}
+	h := &handler{t: t, ctx: o.Context, log: o.Log.With("component", "longpoll")}
 	h.door = door.New(o.Authenticator, h.log)
 	return http.HandlerFunc(h.serve)
 }
 
 type handler struct {
 	t    transport.Transport
+	ctx  context.Context
 	door door.Door
 	log  *slog.Logger
 }
@@ -104,67 +114,93 @@ func decodePage(b []byte) (page, error) {
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	p, err := h.poll(w, r)
+	if errors.Is(err, errParked) {
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
+	if err == nil || r.Context().Err() == nil {                                      // somebody listens
+		h.answer(w, p, err)
+	}
+}
+
+// answer says what a poll has come to.
+func (h *handler) answer(w http.ResponseWriter, p page, err error) {
 	var body []byte
 	if err == nil {
 		body, err = p.encode()
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
-	switch {
-	case err == nil:
+	if err == nil {
 		httplink.WriteBody(w, body)
-	case r.Context().Err() != nil: // nobody listens
-	default:
-		if e := (*transport.Error)(nil); !errors.As(err, &e) {
-			h.log.Error("poll failed", "vm_id", r.PathValue("vm_id"), "error", err)
-		}
-		httplink.WriteError(w, err)
+		return
 	}
+	if e := (*transport.Error)(nil); !errors.As(err, &e) {
+		h.log.Error("poll failed", "vm_id", p.VM, "error", err)
+	}
+	httplink.WriteError(w, err)
 }
 
 func (h *handler) poll(w http.ResponseWriter, r *http.Request) (page, error) {
 	hello, err := httplink.Hello(r)
+	p := page{VM: hello.VM, Cursor: hello.After}
 	if err != nil {
-		return page{}, err
+		return p, err
 	}
 	grant, err := h.door.Enter(r.Context(), hello.VM, httplink.Credentials(r))
 	if err != nil {
-		return page{}, err
+		return p, err
 	}
 	wait := atOnce
 	if s := r.URL.Query().Get("wait"); s != "" {
 		if wait, err = time.ParseDuration(s); err != nil || wait <= 0 {
-			return page{}, transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
+			return p, transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
 		}
 	}
-	p := page{VM: hello.VM, Cursor: hello.After}
+	wait = min(wait, maxWait)
 	hello.AddHop("longpoll")
 	if r.Method == http.MethodPost {
 		if err := h.record(w, r, hello, &p); err != nil {
-			return page{}, err
+			return p, err
 		}
 		wait = min(wait, company)
 	}
 	link, err := h.t.Dial(r.Context(), hello)
 	if err != nil {
-		return page{}, err
+		return p, err
 	}
-	defer link.Close()
-	good, cancel := grant.Context(r.Context())
+	until := time.Now().Add(wait)
+	err = p.receive(r.Context(), link, grant, min(wait, patience))
+	if err == nil && len(p.Commands) == 0 && wait > patience && h.park(w, r, link, grant, p, until) {
+		return p, errParked
+	}
+	if err == nil && len(p.Commands) == 0 && wait > patience {
+		err = p.receive(r.Context(), link, grant, time.Until(until))
+	}
+	link.Close()
+	return p, err
+}
+
+// receive waits so long for commands.
+func (p *page) receive(ctx context.Context, link transport.Link, grant transport.Grant, wait time.Duration) error {
+	good, cancel := grant.Context(ctx)
 	defer cancel()
-	ctx, cancel := context.WithTimeout(good, min(wait, maxWait))
+	ctx, cancel = context.WithTimeout(good, wait)
 	defer cancel()
 	commands, err := link.Receive(ctx)
 	switch {
 	case err == nil:
+		p.put(commands)
 	case good.Err() != nil:
-		return page{}, context.Cause(good)
+		return context.Cause(good)
 	case !errors.Is(err, context.DeadlineExceeded):
-		return page{}, err
+		return err
 	}
+	return nil
+}
+
+func (p *page) put(commands []transport.Delivery) {
 	if p.Commands = commands; len(commands) > 0 {
 		p.Cursor = commands[len(commands)-1].Cursor
 	}
-	return p, nil
 }
 
 // record takes the acks that a poll brings. A link of their own does: they are facts, also where the VM may poll no

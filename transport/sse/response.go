@@ -82,7 +82,7 @@ func takeOver(w http.ResponseWriter, r *http.Request) (response, bool) {
 	if !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1 || r.Method != http.MethodGet {
 		return nil, false
 	}
-	header := w.Header()
+	header := w.Header().Clone() // who has set it may go on
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, false

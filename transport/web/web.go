@@ -27,8 +27,8 @@ type Options struct {
 	// Keepalive is the longest silence of a WebSocket or a stream; see packages ws and sse. Default:
 	// 15 s.
 	Keepalive time.Duration
-	// Context ends all WebSockets and streams over HTTP/1.1 with it; other requests end with their server's.
-	// Default: none.
+	// Context ends with it what is held over HTTP/1.1: WebSockets, streams and polls. Other requests end with their
+	// server's. Default: none.
 	Context context.Context //nolint:containedctx // see ws.HandlerOptions
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
@@ -40,7 +40,7 @@ func Handler(t transport.Transport, o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /vms/{vm_id}/commands/ws", ws.Handler(t, ws.HandlerOptions{Authenticator: o.Authenticator, Keepalive: o.Keepalive, Context: o.Context, Log: o.Log}))
 	mux.Handle("GET /vms/{vm_id}/commands/stream", sse.Handler(t, sse.HandlerOptions{Authenticator: o.Authenticator, Keepalive: o.Keepalive, Context: o.Context, Log: o.Log}))
-	poll := longpoll.Handler(t, longpoll.HandlerOptions{Authenticator: o.Authenticator, Log: o.Log})
+	poll := longpoll.Handler(t, longpoll.HandlerOptions{Authenticator: o.Authenticator, Context: o.Context, Log: o.Log})
 	mux.Handle("GET /vms/{vm_id}/commands", poll)
 	mux.Handle("POST /vms/{vm_id}/commands", poll)
 	up := uplink.Handler(t, uplink.HandlerOptions{Authenticator: o.Authenticator, Log: o.Log})

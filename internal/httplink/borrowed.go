@@ -1,0 +1,126 @@
+package httplink
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Borrowed is the connection of a request that waits for its answer, without what net/http keeps for a connection
+// and a request: those are most of what a request costs that is held. It is the ResponseWriter for the answer, and
+// goes back to its server with that.
+type Borrowed struct {
+	conn   net.Conn
+	server *http.Server
+	header http.Header
+	status int
+	body   bytes.Buffer
+	spoke  bool // the client has said more than it may
+
+	mu      sync.Mutex
+	waiting bool // the connection is not back
+}
+
+// Borrow takes over the connection of a request over HTTP/1.1 whose body has been read. It returns false where that
+// cannot be: the request goes on as it was.
+func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
+	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok || !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1 || r.Close || r.Method == http.MethodHead {
+		return nil, false
+	}
+	header := w.Header().Clone() // who has set it may go on
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, false
+	}
+	return &Borrowed{conn: conn, server: server, header: header, status: http.StatusOK, spoke: buffered.Reader.Buffered() > 0, waiting: true}, true
+}
+
+// Wait returns when the client has gone, or speaks before it was answered (true), or was interrupted (false).
+func (b *Borrowed) Wait() (over bool) {
+	if b.spoke {
+		return true
+	}
+	_, err := b.conn.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// Interrupt ends a Wait, or the next one unless Again comes before. After Answer it does nothing.
+func (b *Borrowed) Interrupt() { b.allow(time.Unix(1, 0), true) }
+
+// Again forgets an Interrupt.
+func (b *Borrowed) Again() { b.allow(time.Time{}, true) }
+
+// allow sets until when is read; waiting is whether there will be a Wait.
+func (b *Borrowed) allow(until time.Time, waiting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting {
+		_ = b.conn.SetReadDeadline(until)
+	}
+	b.waiting = b.waiting && waiting
+}
+
+// Close gives the connection up.
+func (b *Borrowed) Close() { b.conn.Close() }
+
+// Header implements http.ResponseWriter.
+func (b *Borrowed) Header() http.Header { return b.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (b *Borrowed) WriteHeader(status int) { b.status = status }
+
+// Write implements http.ResponseWriter. The header has to say how long the body is.
+func (b *Borrowed) Write(p []byte) (int, error) { return b.body.Write(p) }
+
+// Answer sends what was written, within a time limit, and gives the connection back.
+func (b *Borrowed) Answer(limit time.Duration) {
+	b.allow(time.Time{}, false)
+	b.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var all bytes.Buffer
+	fmt.Fprintf(&all, "HTTP/1.1 %d %s\r\n", b.status, http.StatusText(b.status))
+	_ = b.header.Write(&all)
+	all.WriteString("\r\n")
+	all.Write(b.body.Bytes())
+	_ = b.conn.SetWriteDeadline(time.Now().Add(limit))
+	if _, err := b.conn.Write(all.Bytes()); err != nil {
+		b.conn.Close()
+		return
+	}
+	_ = b.conn.SetWriteDeadline(time.Time{})
+	_ = b.server.Serve(&once{conn: b.conn, addr: b.conn.LocalAddr()}) // which returns at once; where the server has stopped it closes it
+}
+
+// once is a Listener of one connection.
+type once struct {
+	mu   sync.Mutex
+	conn net.Conn // nil: accepted or closed
+	addr net.Addr
+}
+
+func (o *once) Accept() (net.Conn, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn == nil {
+		return nil, net.ErrClosed
+	}
+	conn := o.conn
+	o.conn = nil
+	return conn, nil
+}
+
+func (o *once) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn == nil {
+		return nil
+	}
+	return o.conn.Close()
+}
+
+func (o *once) Addr() net.Addr { return o.addr }
