@@ -4,6 +4,10 @@
 //	GET …/vms/{vm_id}/commands?after=CURSOR&wait=30s
 //	{"vm_id":"vm-1","commands":[…],"cursor":"…"}
 //
+// A poll may bring acks, as a POST: short commands' go with the next poll, so that they take one request each. A poll
+// that is held for long over HTTP/1.1 is parked: its connection is taken over from net/http, and goes back with the
+// answer.
+//
 // Without wait it answers at once, as the deployed pollers expect. What was written is not taken to
 // have arrived: the cursor of the next poll says what did. A second poll of a VM ends the first.
 //
