@@ -107,6 +107,7 @@ type Controller struct {
 	dialing sync.Mutex
 	dials   meter // of all VMs; guarded by dialing
 
+	leases  *leases
 	waiters waiters
 	watch   hub
 	sweeper *sweeper
@@ -128,6 +129,7 @@ func New(l ledger.Ledger, o Options) *Controller {
 		log:    o.Log,
 		began:  time.Now(),
 		boxes:  map[string]*mailbox{},
+		leases: newLeases(o.Lease),
 		links:  newLinkSet(),
 	}
 	c.waiters.init()
@@ -155,9 +157,7 @@ func (c *Controller) Shutdown(ctx context.Context, spread time.Duration) error {
 	for _, l := range c.links.all() {
 		l.end(c.goingAway(spread))
 	}
-	for _, b := range c.mailboxes() {
-		b.stopLease()
-	}
+	c.leases.stop()
 	c.sweeper.stop()
 	c.ledger.shut()
 	c.watch.close()

@@ -33,7 +33,7 @@ type mailbox struct {
 	online   bool
 	since    time.Time // of being online or offline
 	lastSeen time.Time
-	lease    *time.Timer // runs while no link is open
+	lease    lease // runs while no link is open
 
 	open      int // links, also those for acks and events only
 	meters    meters
@@ -97,6 +97,7 @@ func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) er
 		b.link.end(transport.Errorf(transport.CodeReplaced, "another link of the same VM was opened"))
 	}
 	b.link = l
+	b.c.leases.end(b)
 	b.dialed = true
 	b.instance = hello.Instance
 	b.via = hello.Via

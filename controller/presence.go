@@ -85,13 +85,8 @@ func (b *mailbox) touch(hello transport.Hello) {
 // seen notes a sign of life. With a link open the lease does not run.
 func (b *mailbox) seen(now time.Time) {
 	b.lastSeen = now
-	switch {
-	case b.link != nil && b.lease != nil:
-		b.lease.Stop()
-	case b.link == nil && b.lease == nil:
-		b.lease = time.AfterFunc(b.c.opts.Lease, b.lapse)
-	case b.link == nil:
-		b.lease.Reset(b.c.opts.Lease)
+	if b.link == nil {
+		b.c.leases.renew(b)
 	}
 	b.setOnline(true, now)
 }
@@ -119,13 +114,5 @@ func (b *mailbox) setOnline(online bool, now time.Time) {
 	if b.c.watch.wanted() {
 		p := b.presence()
 		b.c.watch.publish(Notice{Kind: kind, At: now, VM: b.vm, Presence: &p})
-	}
-}
-
-func (b *mailbox) stopLease() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.lease != nil {
-		b.lease.Stop()
 	}
 }

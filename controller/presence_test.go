@@ -50,6 +50,49 @@ func TestPresenceIsALease(t *testing.T) {
 	})
 }
 
+// Each VM's lease runs out when it does, whatever others do meanwhile.
+func TestLeasesOfMany(t *testing.T) {
+	run(t, controller.Options{Lease: 30 * time.Second}, func(w *world) {
+		notices := w.c.Watch(w.Context())
+		began := time.Now()
+		open := func(vm string) transport.Link {
+			l := w.dial(transport.Hello{VM: vm, Instance: "a"})
+			require.Equal(w, controller.NoticeOnline, (<-notices).Kind)
+			return l
+		}
+		offline := func(after time.Duration, vms ...string) {
+			w.Helper()
+			var names []string
+			for range vms {
+				n := <-notices
+				require.Equal(w, controller.NoticeOffline, n.Kind)
+				require.Equal(w, after, time.Since(began))
+				names = append(names, n.VM)
+			}
+			require.ElementsMatch(w, vms, names)
+		}
+		a, b, c, d, e := open("a"), open("b"), open("c"), open("d"), open("e")
+		a.Close()
+		b.Close()
+		c.Close()
+		time.Sleep(10 * time.Second)
+		d.Close()
+		require.NoError(w, w.dial(transport.Hello{VM: "a", Uplink: true}).Report(w.Context())) // the first of all becomes the last
+		b = w.dial(transport.Hello{VM: "b", Instance: "a"})                                    // and one from between runs no more
+		offline(30*time.Second, "c")
+		e.Close()
+		offline(40*time.Second, "a", "d")
+		b.Close()
+		offline(60*time.Second, "e")
+		offline(70*time.Second, "b")
+		time.Sleep(time.Hour)
+		c = w.dial(transport.Hello{VM: "c", Instance: "a"}) // the first since there was none
+		require.Equal(w, controller.NoticeOnline, (<-notices).Kind)
+		c.Close()
+		offline(70*time.Second+time.Hour+30*time.Second, "c")
+	})
+}
+
 func TestFencing(t *testing.T) {
 	run(t, controller.Options{}, func(w *world) {
 		notices := w.c.Watch(w.Context())
