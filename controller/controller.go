@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,6 +218,7 @@ func (c *Controller) mailbox(vm string) *mailbox {
 	defer c.mu.Unlock()
 	b := c.boxes[vm]
 	if most := c.opts.Access.VMs; b == nil && (most < 0 || len(c.boxes) < most) {
+		vm = strings.Clone(vm) // it may be part of a request, which goes
 		b = &mailbox{c: c, vm: vm}
 		c.boxes[vm] = b
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,7 +100,9 @@ func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) er
 	b.link = l
 	b.c.leases.end(b)
 	b.dialed = true
-	b.instance = hello.Instance
+	if b.instance != hello.Instance {
+		b.instance = strings.Clone(hello.Instance) // it may be part of a request, which goes
+	}
 	b.via = hello.Via
 	b.seen(now)
 	return nil
@@ -246,6 +249,9 @@ func (l *lane) drop(seq uint64) {
 		l.flights = l.flights[1:]
 	default:
 		l.flights = slices.Delete(l.flights, i, i+1)
+	}
+	if len(l.flights) == 0 {
+		l.flights = nil // it may be the last of the VM
 	}
 }
 
