@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
@@ -219,7 +220,7 @@ func (c *Controller) mailbox(vm string) *mailbox {
 	b := c.boxes[vm]
 	if most := c.opts.Access.VMs; b == nil && (most < 0 || len(c.boxes) < most) {
 		vm = strings.Clone(vm) // it may be part of a request, which goes
-		b = &mailbox{c: c, vm: vm}
+		b = &mailbox{c: c, vm: vm, via: unique.Make("")}
 		c.boxes[vm] = b
 	}
 	return b

@@ -124,7 +124,7 @@ func (c *Controller) admit(vm string) (*mailbox, error) {
 
 func (b *mailbox) admit(o *Access, now time.Duration) error {
 	switch wait := max(b.meters.dials.owes(o.DialsPerVM, now)+o.DialsPerVM.worth(1), b.meters.acks.owes(o.AcksPerVM, now)); {
-	case o.LinksPerVM > 0 && b.open >= o.LinksPerVM:
+	case o.LinksPerVM > 0 && int(b.open) >= o.LinksPerVM:
 		return tooMuch(0, "%d links of this VM are open", b.open)
 	case wait > 0:
 		return tooMuch(wait, "this VM dials more often than %g times a second, or has sent too much", o.DialsPerVM.PerSecond)

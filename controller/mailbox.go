@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/ledger"
@@ -23,22 +24,23 @@ type mailbox struct {
 	c  *Controller
 	vm string
 
-	mu     sync.Mutex
-	link   *link // that commands go to, or nil
-	lanes  [2]lane
-	dialed bool // the lanes are of some earlier link
+	mu    sync.Mutex
+	link  *link // that commands go to, or nil
+	lanes [2]lane
 
 	instance string
-	fenced   []string // instances that are not to come back, oldest first
-	via      string
-	online   bool
-	since    time.Time // of being online or offline
+	fenced   []string              // instances that are not to come back, oldest first
+	via      unique.Handle[string] // of all VMs there are few
+	since    time.Time             // of being online or offline
 	lastSeen time.Time
 	lease    lease // runs while no link is open
+	meters   meters
 
-	open      int // links, also those for acks and events only
-	meters    meters
-	forgotten bool // this is the VM's mailbox no more
+	// What is small is together, which takes less room.
+	online    bool
+	dialed    bool  // the lanes are of some earlier link
+	forgotten bool  // this is the VM's mailbox no more
+	open      int32 // links, also those for acks and events only
 }
 
 // lane is what was handed out of one lane of the VM's queue.
@@ -103,7 +105,7 @@ func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) er
 	if b.instance != hello.Instance {
 		b.instance = strings.Clone(hello.Instance) // it may be part of a request, which goes
 	}
-	b.via = hello.Via
+	b.via = unique.Make(hello.Via)
 	b.seen(now)
 	return nil
 }

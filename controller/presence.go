@@ -66,7 +66,7 @@ func (b *mailbox) presence() Presence {
 		Online:    b.online,
 		Attached:  b.link != nil,
 		Instance:  b.instance,
-		Transport: b.via,
+		Transport: b.via.Value(),
 		Since:     b.since,
 		LastSeen:  b.lastSeen,
 		Fenced:    slices.Clone(b.fenced),
@@ -110,7 +110,7 @@ func (b *mailbox) setOnline(online bool, now time.Time) {
 	if online {
 		kind = NoticeOnline
 	}
-	b.c.log.Info("VM is "+string(kind), "vm_id", b.vm, "instance", b.instance, "transport", b.via)
+	b.c.log.Info("VM is "+string(kind), "vm_id", b.vm, "instance", b.instance, "transport", b.via.Value())
 	if b.c.watch.wanted() {
 		p := b.presence()
 		b.c.watch.publish(Notice{Kind: kind, At: now, VM: b.vm, Presence: &p})
