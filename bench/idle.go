@@ -21,8 +21,9 @@ type Idle struct {
 	Entry      float64 `json:"entry"` // bytes of the entry of its command in the memory ledger, which are in both
 }
 
-// waves is how many fleets come and go to tell what one that has gone costs: what the first one has left, room for
-// as many links at a time, is no cost of a VM.
+// waves is how many fleets come and go to tell what one that has gone costs. What those before them have left, room for
+// as many links at a time, is no cost of a VM. They are two: the first finds an empty heap, where the next has to go
+// between what is left.
 const waves = 3
 
 // calm is how long nothing happens before a VM counts as idle.
@@ -70,32 +71,39 @@ func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
 	if err := o.link(ctx, Contender{transport, "memory"}, l, o.Fleet); err != nil {
 		return r, err
 	}
-	time.Sleep(calm)
-	r.Bytes = float64(memoryNow()-before) / float64(o.Fleet)
+	r.Bytes = float64(calmMemory()-before) / float64(o.Fleet)
 	r.Goroutines = float64(runtime.NumGoroutine()-goroutines) / float64(o.Fleet)
 
 	l.agents.close()
 	if err := gone(ctx, c, 0, o.Fleet); err != nil {
 		return r, err
 	}
-	before = memoryNow()
+	if err := o.comeAndGo(ctx, c, transport, l, 1); err != nil {
+		return r, err
+	}
+	before = calmMemory()
 	for wave := range waves {
-		first := o.Fleet * (1 + wave)
-		a, err := o.startSome(agentsTask{Kind: transport, At: l.at, First: first, Count: o.Fleet}, nil)
-		if err != nil {
-			return r, err
-		}
-		err = l.greet(ctx, a, first, o.Fleet)
-		a.close()
-		if err == nil {
-			err = gone(ctx, c, first, o.Fleet)
-		}
-		if err != nil {
+		if err := o.comeAndGo(ctx, c, transport, l, 2+wave); err != nil {
 			return r, err
 		}
 	}
-	r.Gone = float64(memoryNow()-before) / float64(waves*o.Fleet)
+	r.Gone = float64(calmMemory()-before) / float64(waves*o.Fleet)
 	return r, nil
+}
+
+// comeAndGo has another fleet come, have a command each, and go.
+func (o *Options) comeAndGo(ctx context.Context, c *controller.Controller, transport string, l *loop, fleet int) error {
+	first := fleet * o.Fleet
+	a, err := o.startSome(agentsTask{Kind: transport, At: l.at, First: first, Count: o.Fleet}, nil)
+	if err != nil {
+		return err
+	}
+	err = l.greet(ctx, a, first, o.Fleet)
+	a.close()
+	if err != nil {
+		return err
+	}
+	return gone(ctx, c, first, o.Fleet)
 }
 
 // gone waits until the links of VMs have ended.
@@ -129,8 +137,16 @@ func (o *Options) entry(ctx context.Context) (float64, error) {
 	return size, l.Close()
 }
 
-// memoryNow is what is resident of this process, and not merely not given back.
+// calmMemory is memoryNow once nothing has happened for a while: the ends of links are over, too.
+func calmMemory() int {
+	time.Sleep(calm)
+	return memoryNow()
+}
+
+// memoryNow is what is resident of this process, and not merely not given back. What pools hold goes at the second
+// collection.
 func memoryNow() int {
+	runtime.GC()
 	debug.FreeOSMemory()
 	bytes, _ := resident()
 	return bytes
