@@ -140,7 +140,9 @@ func serveHTTP(h http.Handler, address string, clean *cleanup) (string, error) {
 // startNATS starts a server in this process: what it costs counts on both sides of a comparison. Its memory of the last
 // 10,000 connections that were closed, for who monitors it, would count as what a VM costs that has gone.
 func startNATS(clean *cleanup) (string, error) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxClosedClients: 1})
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxClosedClients: 1,
+	})
 	if err != nil {
 		return "", err
 	}

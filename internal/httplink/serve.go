@@ -2,6 +2,7 @@ package httplink
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/miglink/miglink/transport"
 )
@@ -10,7 +11,7 @@ import (
 func Serve(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern == "" {
-			WriteProblem(w, unserved(mux, r))
+			unserved(w, mux, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -18,15 +19,20 @@ func Serve(mux *http.ServeMux) http.Handler {
 }
 
 // unserved tells a wrong method from a wrong path.
-func unserved(mux *http.ServeMux, r *http.Request) Problem {
-	p := Problem{Type: "about:blank", Status: http.StatusNotFound, Code: transport.CodeInvalid, Detail: "there is no such endpoint"}
+func unserved(w http.ResponseWriter, mux *http.ServeMux, r *http.Request) {
+	var wanted []string
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "" {
-			p.Status, p.Detail = http.StatusMethodNotAllowed, "this endpoint wants "+method
+			wanted = append(wanted, method)
 		}
 	}
+	p := Problem{Type: "about:blank", Status: http.StatusNotFound, Code: transport.CodeInvalid, Detail: "there is no such endpoint"}
+	if wanted != nil {
+		w.Header().Set("Allow", strings.Join(wanted, ", "))
+		p.Status, p.Detail = http.StatusMethodNotAllowed, "this endpoint wants "+strings.Join(wanted, " or ")
+	}
 	p.Title = http.StatusText(p.Status)
-	return p
+	WriteProblem(w, p)
 }

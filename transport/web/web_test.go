@@ -155,6 +155,10 @@ func TestProblems(t *testing.T) {
 		require.Equal(t, test.status, resp.StatusCode, name+b)
 		require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"), name)
 		require.Contains(t, b, `"code":"`+test.code+`"`, name)
+		if allow := resp.Header.Get("Allow"); test.status == 405 {
+			require.Contains(t, b, "wants "+strings.ReplaceAll(allow, ", ", " or "), name)
+			require.Equal(t, map[bool]string{true: "GET, POST", false: "POST"}[strings.HasSuffix(test.path, "/commands")], allow, name)
+		}
 	}
 }
 
