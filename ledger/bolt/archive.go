@@ -52,8 +52,15 @@ func (l *Ledger) compact() {
 	}
 }
 
+// fullPages is how full a page is when another follows it. By default they are half full, with room for what comes
+// between; here keys grow, those of the archive within each VM.
+const fullPages = 0.95
+
 func (l *Ledger) archive(entries []*ledger.Entry) error {
 	return l.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketArchive, bucketSettled, bucketIDs} {
+			tx.Bucket(name).FillPercent = fullPages
+		}
 		for _, e := range entries {
 			if err := archive(tx, e); err != nil {
 				return err
