@@ -45,7 +45,7 @@ type Ledger struct {
 	archiving *archiving // nil: nothing is on its way
 	archiveAt int        // how many settled entries begin the next
 
-	requests chan *request
+	queue    queue
 	stop     chan struct{} // closed by Close
 	stopped  chan struct{} // closed when the writer has returned
 	closing  sync.Once
@@ -94,7 +94,7 @@ func Open(dir string) (*Ledger, error) {
 		dir:       dir,
 		archiveAt: archiveMany,
 		db:        db,
-		requests:  make(chan *request),
+		queue:     newQueue(),
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
 		dirty:     map[string]*ledger.Entry{},
@@ -224,6 +224,7 @@ func (l *Ledger) Close() error {
 	l.closing.Do(func() {
 		close(l.stop)
 		<-l.stopped
+		l.queue.close()
 		l.dropArchived(true)
 		err := l.flush()
 		if err == nil && l.secrets.inLog {

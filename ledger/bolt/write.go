@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,9 +12,6 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/ledger"
 )
-
-// maxBatch is how many requests one transaction takes.
-const maxBatch = 1024
 
 // request asks the writer for one thing: an addition, edits or a pruning.
 type request struct {
@@ -39,21 +37,25 @@ type pruning struct {
 	n     int
 }
 
-// do hands a request to the writer and waits for the commit. Once it is handed over ctx counts no more:
-// the caller has to hear what became of it.
+// do hands a request to the writer and waits for the commit. Once the writer has it ctx counts no more: the
+// caller has to hear what became of it.
 func (l *Ledger) do(ctx context.Context, r *request) error {
 	if err := l.usable(ctx); err != nil {
 		return err
 	}
 	r.done = make(chan error, 1)
-	select {
-	case l.requests <- r:
-	case <-l.stop:
+	if !l.queue.add(r) {
 		return ledger.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
 	}
-	return <-r.done
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if l.queue.remove(r) {
+			return ctx.Err()
+		}
+		return <-r.done
+	}
 }
 
 // write commits what is asked for, all that waits at a time.
@@ -63,27 +65,16 @@ func (l *Ledger) write() {
 		select {
 		case <-l.stop:
 			return
-		case r := <-l.requests:
-			l.commit(l.gather(r))
+		case <-l.queue.some:
+			runtime.Gosched() // others may be about to ask for something: one commit then takes it, too
+			if batch := l.queue.take(); len(batch) > 0 {
+				l.commit(batch)
+			}
 		case <-l.secrets.due.C:
 			l.compact()
 			l.secrets.again()
 		}
 	}
-}
-
-// gather takes the requests that wait besides r.
-func (l *Ledger) gather(r *request) []*request {
-	batch := []*request{r}
-	for len(batch) < maxBatch {
-		select {
-		case r := <-l.requests:
-			batch = append(batch, r)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 func (l *Ledger) commit(batch []*request) {
