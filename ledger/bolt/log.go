@@ -71,7 +71,7 @@ func (l *Ledger) openLog(known bool) error {
 
 // rewriteLog replaces the log by one with the present states alone.
 func (l *Ledger) rewriteLog(entries *recent) error {
-	var records []byte
+	records := make([]byte, 0, usualEntry*len(entries.nodes))
 	for _, e := range entries.all() {
 		var err error
 		if records, err = appendEntries(records, []*ledger.Entry{e}); err != nil {

@@ -134,7 +134,7 @@ func (s *staging) commit() error {
 }
 
 // maxSpare is the largest buffer that is kept for the next commit.
-const maxSpare = 1 << 20
+const maxSpare = 4 << 20
 
 // publish shows readers what was committed, notes of the meantime included; a failed commit is taken
 // back.
