@@ -14,7 +14,7 @@ type recent struct {
 	*index.Index
 	nodes   map[string]*index.Node // by command ID
 	keys    map[string]string      // idempotency key, as in bucketKeys → command ID
-	settled []string               // IDs of those that are, in the order that they were
+	settled []*index.Node          // those that are, in the order that they were
 }
 
 func newRecent() *recent {
@@ -29,32 +29,38 @@ func (r *recent) clone() *recent {
 			c.put(e)
 		}
 	}
-	for _, id := range r.settled {
-		if e := r.get(id); e != nil {
-			c.put(e)
-		}
+	for _, n := range r.settled {
+		c.put(n.Entry())
 	}
 	return c
 }
 
 // put adds e or replaces its earlier state.
 func (r *recent) put(e *ledger.Entry) {
-	id := e.Command.ID
-	n := r.nodes[id]
-	if e.State.Settled() && (n == nil || !n.Entry().State.Settled()) {
-		r.settled = append(r.settled, id)
-	}
-	switch {
-	case n != nil:
+	n := r.nodes[e.Command.ID]
+	was := n != nil && n.Entry().State.Settled()
+	if n == nil {
+		n = r.add(e)
+	} else {
 		r.Set(n, e)
-	case e.State.Settled():
-		r.nodes[id] = index.Settled(e)
-	default:
-		r.nodes[id] = r.Add(e)
 	}
-	if k := e.Command.IdempotencyKey; k != "" && n == nil {
+	if e.State.Settled() && !was {
+		r.settled = append(r.settled, n)
+	}
+}
+
+func (r *recent) add(e *ledger.Entry) (n *index.Node) {
+	if e.State.Settled() {
+		n = index.Settled(e)
+	} else {
+		n = r.Add(e)
+	}
+	id := e.Command.ID
+	r.nodes[id] = n
+	if k := e.Command.IdempotencyKey; k != "" {
 		r.keys[string(idempotencyKey(e.VM, k))] = id
 	}
+	return n
 }
 
 // byKey returns the entry of the command that has an idempotency key; nil: it is not here.
@@ -103,7 +109,7 @@ func (r *recent) drop(archived []*ledger.Entry) (n int) {
 		n++
 	}
 	if n > 0 {
-		r.settled = slices.DeleteFunc(r.settled, func(id string) bool { return r.nodes[id] == nil })
+		r.settled = slices.DeleteFunc(r.settled, func(n *index.Node) bool { return n.Entry() == nil })
 	}
 	return n
 }
@@ -111,8 +117,8 @@ func (r *recent) drop(archived []*ledger.Entry) (n int) {
 // settledEntries are those that are to be archived.
 func (r *recent) settledEntries() []*ledger.Entry {
 	out := make([]*ledger.Entry, 0, len(r.settled))
-	for _, id := range r.settled {
-		out = append(out, r.get(id))
+	for _, n := range r.settled {
+		out = append(out, n.Entry())
 	}
 	return out
 }
@@ -120,8 +126,8 @@ func (r *recent) settledEntries() []*ledger.Entry {
 // of returns the entries of a VM.
 func (r *recent) of(vm string) []*ledger.Entry {
 	out := append(r.Pending(vm, ledger.Normal, 0, 0), r.Pending(vm, ledger.Urgent, 0, 0)...)
-	for _, id := range r.settled {
-		if e := r.get(id); e.VM == vm {
+	for _, n := range r.settled {
+		if e := n.Entry(); e.VM == vm {
 			out = append(out, e)
 		}
 	}
