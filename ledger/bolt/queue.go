@@ -17,7 +17,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	waiting []*request
-	taken   []*request
+	taken   []*request // the latest, for its room
 	closed  bool
 }
 
@@ -47,12 +47,11 @@ func (q *queue) remove(r *request) bool {
 	return true
 }
 
-// take returns the oldest, as many as one commit takes, until it is called again.
+// take returns the oldest, as many as one commit takes, in a slice that the next call uses again.
 func (q *queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := min(len(q.waiting), maxBatch)
-	clear(q.taken)
 	q.taken = append(q.taken[:0], q.waiting[:n]...)
 	if q.waiting = slices.Delete(q.waiting, 0, n); len(q.waiting) > 0 {
 		q.tell()

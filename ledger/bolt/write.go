@@ -69,6 +69,7 @@ func (l *Ledger) write() {
 			runtime.Gosched() // others may be about to ask for something: one commit then takes it, too
 			if batch := l.queue.take(); len(batch) > 0 {
 				l.commit(batch)
+				clear(batch) // what was asked for may hold secrets
 			}
 		case <-l.secrets.due.C:
 			l.compact()

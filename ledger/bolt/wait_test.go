@@ -56,3 +56,45 @@ func TestGiveUp(t *testing.T) {
 		require.NoError(t, l.Close())
 	})
 }
+
+// Who waits for the writer when the ledger is closed hears of it, and what is said to be there is.
+func TestCloseWithWaiting(t *testing.T) {
+	for range 10 { // the writer may take what waits, or not
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			l := open(t, dir)
+			id := appendTo(t, l, command.Options{})
+			goOn := make(chan struct{})
+			go func() {
+				_, _ = l.Update(t.Context(), "vm-1", ledger.Edit{ID: id, Do: func(*ledger.Entry) error {
+					<-goOn
+					return nil
+				}})
+			}()
+			synctest.Wait()
+			c, err := command.New(command.Drain{}, command.Options{})
+			require.NoError(t, err)
+			appended := make(chan error, 1)
+			go func() {
+				_, err := l.Append(t.Context(), "vm-1", c, ledger.Limits{}, time.Now())
+				appended <- err
+			}()
+			synctest.Wait()
+			go l.Close()
+			synctest.Wait()
+			close(goOn)
+			said := <-appended
+			require.NoError(t, l.Close())
+
+			l = open(t, dir)
+			_, err = l.Get(t.Context(), c.ID)
+			if said == nil {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, said, ledger.ErrClosed)
+				require.ErrorIs(t, err, ledger.ErrNotFound)
+			}
+			require.NoError(t, l.Close())
+		})
+	}
+}
