@@ -25,10 +25,10 @@ type Grant struct {
 	Expires time.Time
 }
 
-// Context ends when the grant does; its cause then is the error to tell.
+// Context ends when the grant does; its cause then is the error to tell. Where it never does, it is ctx itself.
 func (g Grant) Context(ctx context.Context) (context.Context, context.CancelFunc) {
 	if g.Expires.IsZero() {
-		return context.WithCancel(ctx)
+		return ctx, func() {}
 	}
 	return context.WithDeadlineCause(ctx, g.Expires, g.Over())
 }
