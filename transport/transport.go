@@ -88,7 +88,8 @@ type Direct interface {
 	ReadOn()
 
 	// Post is Ack without waiting, and keeps acks: done is called once, with the answer or why the link has
-	// ended. It may be called before Post returns. Nothing is read while it goes on.
+	// ended. It may be called before Post returns. Nothing is read while it goes on. What is posted in take may leave
+	// only when take returns, or ReadOn is called.
 	Post(acks []ack.Ack, done func(error))
 }
 

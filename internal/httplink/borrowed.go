@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -26,11 +27,11 @@ type Borrowed struct {
 	waiting bool // the connection is not back
 }
 
-// Borrow takes over the connection of a request over HTTP/1.1 whose body has been read. It returns false where that
-// cannot be: the request goes on as it was.
+// Borrow takes over the connection of a request over HTTP/1.1 without a body: what came of one later would be taken for
+// the next request. It returns false where that cannot be: the request goes on as it was.
 func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok || !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1 || r.Close || r.Method == http.MethodHead {
+	if !ok || !Alone(r) || r.Close {
 		return nil, false
 	}
 	header := w.Header().Clone() // who has set it may go on
@@ -38,7 +39,15 @@ func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return &Borrowed{conn: conn, server: server, header: header, status: http.StatusOK, spoke: buffered.Reader.Buffered() > 0, waiting: true}, true
+	return &Borrowed{
+		conn: unwrap(conn), server: server, header: header, status: http.StatusOK,
+		spoke: buffered.Reader.Buffered() > 0, waiting: true,
+	}, true
+}
+
+// Alone says whether a connection is that of one GET without a body, with nothing more to come before it is answered.
+func Alone(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method == http.MethodGet && r.ContentLength == 0
 }
 
 // Wait returns when the client has gone, or speaks before it was answered (true), or was interrupted (false).
@@ -75,25 +84,31 @@ func (b *Borrowed) Header() http.Header { return b.header }
 // WriteHeader implements http.ResponseWriter.
 func (b *Borrowed) WriteHeader(status int) { b.status = status }
 
-// Write implements http.ResponseWriter. The header has to say how long the body is.
+// Write implements http.ResponseWriter.
 func (b *Borrowed) Write(p []byte) (int, error) { return b.body.Write(p) }
 
-// Answer sends what was written, within a time limit, and gives the connection back.
-func (b *Borrowed) Answer(limit time.Duration) {
+// Answer sends what was written, within a time limit. The connection goes back to its server, or is closed where it is
+// the last answer: a server that stops would wait for what comes after it.
+func (b *Borrowed) Answer(limit time.Duration, last bool) {
 	b.allow(time.Time{}, false)
 	b.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	b.header.Set("Content-Length", strconv.Itoa(b.body.Len()))
+	if last {
+		b.header.Set("Connection", "close")
+	}
 	var all bytes.Buffer
 	fmt.Fprintf(&all, "HTTP/1.1 %d %s\r\n", b.status, http.StatusText(b.status))
 	_ = b.header.Write(&all)
 	all.WriteString("\r\n")
 	all.Write(b.body.Bytes())
 	_ = b.conn.SetWriteDeadline(time.Now().Add(limit))
-	if _, err := b.conn.Write(all.Bytes()); err != nil {
+	if _, err := b.conn.Write(all.Bytes()); err != nil || last {
 		b.conn.Close()
 		return
 	}
 	_ = b.conn.SetWriteDeadline(time.Time{})
-	_ = b.server.Serve(&once{conn: b.conn, addr: b.conn.LocalAddr()}) // which returns at once; where the server has stopped it closes it
+	// Serve returns at once, and closes the connection where the server has stopped.
+	_ = b.server.Serve(&once{conn: returned(b.conn, b.server), addr: b.conn.LocalAddr()})
 }
 
 // once is a Listener of one connection.

@@ -3,6 +3,7 @@ package longpoll_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -103,6 +104,12 @@ func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(r)
 }
 
+func (s *spy) counts() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.seen)
+}
+
 // direct dials a link whose commands are taken by f, and has it say what they come to.
 func direct(t *testing.T, client *http.Client, f func(l transport.Direct, page []transport.Delivery)) transport.Direct {
 	t.Helper()
@@ -142,14 +149,14 @@ func TestAcksRide(t *testing.T) {
 		require.ErrorIs(t, transport.AckError(<-answers, 0), transport.ErrUnknownCommand)
 		require.NoError(t, <-answers)
 		synctest.Wait()
-		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1}, s.seen)
+		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1}, s.counts())
 
 		second := send(t, c)
 		acks := <-late
 		synctest.Wait() // the next poll is held
 		l.Post(acks, func(err error) { answers <- err })
 		require.NoError(t, <-answers)
-		require.Equal(t, map[string]int{"GET/commands": 3, "POST/commands": 1, "POST/ack": 1}, s.seen)
+		require.Equal(t, map[string]int{"GET/commands": 3, "POST/commands": 1, "POST/ack": 1}, s.counts())
 		for _, r := range []*controller.Receipt{first, second} {
 			e, err := r.Wait(t.Context())
 			require.NoError(t, err)
@@ -182,7 +189,7 @@ func TestTooManyToRide(t *testing.T) {
 		require.NoError(t, <-answers)
 		require.NoError(t, <-answers)
 		synctest.Wait()
-		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1, "POST/ack": 1}, s.seen)
+		require.Equal(t, map[string]int{"GET/commands": 2, "POST/commands": 1, "POST/ack": 1}, s.counts())
 		require.NoError(t, l.Close())
 	})
 }
@@ -209,36 +216,62 @@ func TestReadOn(t *testing.T) {
 		require.Equal(t, second.ID(), <-taken)
 		close(busy)
 		require.NoError(t, <-answers)
-		require.Zero(t, s.seen["POST/commands"])
+		require.Zero(t, s.counts()["POST/commands"])
 		require.NoError(t, l.Close())
 	})
 }
 
-// A controller that knows of no acks with a poll is asked once, and told by POSTs of acks from then on.
+// A controller that knows of no acks with a poll, or something in between that does not, is asked once, and told by
+// POSTs of acks from then on.
 func TestControllerWithoutIt(t *testing.T) {
 	t.Parallel()
-	inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
-		s := &spy{seen: map[string]int{}, next: roundTrip(func(r *http.Request) (*http.Response, error) {
-			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/commands") {
-				w := httptest.NewRecorder()
-				http.Error(w, "no", http.StatusMethodNotAllowed)
-				return w.Result(), nil
+	for _, test := range []struct {
+		status int
+		doc    string
+		falls  bool
+	}{
+		{http.StatusMethodNotAllowed, `{"code":"invalid"}`, true},
+		{http.StatusMethodNotAllowed, "", true},
+		{http.StatusForbidden, "", true},
+		{http.StatusNotFound, "", true},
+		{http.StatusNotImplemented, "", true},
+		{http.StatusForbidden, `{"code":"forbidden"}`, false},
+		{http.StatusBadGateway, "", false},
+	} {
+		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+			s := &spy{seen: map[string]int{}, next: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/commands") {
+					w := httptest.NewRecorder()
+					if test.doc != "" {
+						w.Header().Set("Content-Type", "application/problem+json")
+					}
+					w.WriteHeader(test.status)
+					_, err := io.WriteString(w, test.doc)
+					return w.Result(), err
+				}
+				return client.Transport.RoundTrip(r)
+			})}
+			l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
+				l.Post(ends(page), func(error) {})
+				l.Post([]ack.Ack{{CommandID: "nobody", Stage: ack.Succeeded}}, func(error) {})
+			})
+			first := send(t, c)
+			if !test.falls {
+				_, err := l.Receive(t.Context())
+				require.Error(t, err)
+				require.Zero(t, s.counts()["POST/ack"])
+				require.NoError(t, l.Close())
+				return
 			}
-			return client.Transport.RoundTrip(r)
-		})}
-		l := direct(t, &http.Client{Transport: s}, func(l transport.Direct, page []transport.Delivery) {
-			half := ends(page)
-			l.Post(half, func(error) {})
-			l.Post([]ack.Ack{{CommandID: "nobody", Stage: ack.Succeeded}}, func(error) {})
+			for _, r := range []*controller.Receipt{first, send(t, c), send(t, c)} {
+				e, err := r.Wait(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, ack.Succeeded, e.State.Stage)
+			}
+			require.Equal(t, 1, s.counts()["POST/commands"])
+			require.NoError(t, l.Close())
 		})
-		for range 3 {
-			e, err := send(t, c).Wait(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, ack.Succeeded, e.State.Stage)
-		}
-		require.Equal(t, 1, s.seen["POST/commands"])
-		require.NoError(t, l.Close())
-	})
+	}
 }
 
 // An answer that does not say that the acks are recorded ends the link, and they are told again over another.
@@ -251,6 +284,7 @@ func TestAnswerWithoutRecorded(t *testing.T) {
 		`{"recorded":1,"refused":[7]}`:                                             "not that of a controller",
 		`{"recorded":1,"refused":[` + strings.Repeat(`{},`, ack.MaxBatch) + `{}]}`: "not that of a controller",
 		`[`: "not that of a controller",
+		`{"vm_id":"vm-1","commands":[{"id":"c-9","type":"drain","attempt":1}],"cursor":"e.1.0"}`: "answered 0 acks of 1",
 	} {
 		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
 			send(t, c)
@@ -266,6 +300,8 @@ func TestAnswerWithoutRecorded(t *testing.T) {
 			require.ErrorContains(t, <-answers, says, body)
 			_, err := l.Receive(t.Context())
 			require.ErrorContains(t, err, says, body)
+			l.Post([]ack.Ack{{CommandID: "c-9", Stage: ack.Succeeded}}, func(err error) { answers <- err })
+			<-answers // it goes by itself, and does not wait for a poll that nobody sends
 			require.NoError(t, l.Close())
 		})
 	}

@@ -39,7 +39,7 @@ type Transport struct {
 	o    Options
 	up   *uplink.Transport
 
-	getsOnly atomic.Bool // the controller takes no acks with a poll
+	getsOnly atomic.Bool // the controller, or what is in between, takes no acks with a poll: it is not asked again
 }
 
 // New returns a Transport to the controller at url, as in transport.Config.

@@ -41,6 +41,11 @@ type HandlerOptions struct {
 
 // Handler answers GET and POST …/vms/{vm_id}/commands, where vm_id is the request's path value. Each poll is a
 // link of t.
+//
+// A poll over HTTP/1.1 that is held for more than half a second is parked, where links of t are Pushers: its connection
+// is taken over, and goes back with the answer by http.Server.Serve. So a middleware sees the end of such a request early,
+// and the server's BaseContext, ConnContext and ConnState see the connection again. http.Server.Shutdown does not know
+// of parked polls: end the links at t, as the controller's own Shutdown does.
 func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,7 +148,7 @@ func (l *link) next() ([]transport.Delivery, error) {
 	} else {
 		got, err = l.receive(l.ctx)
 	}
-	if len(got) > 0 {
+	if err == nil && len(got) > 0 {
 		l.mu.Lock()
 		l.soon = true
 		l.mu.Unlock()
@@ -248,8 +249,18 @@ func (l *link) ask(ctx context.Context, wait string, acks []ack.Ack) (page, erro
 	case resp.StatusCode == http.StatusMethodNotAllowed && len(acks) > 0:
 		return page{}, errGetsOnly
 	}
-	return page{}, httplink.ReadError(resp)
+	p, err := httplink.ReadProblem(resp)
+	if err == nil {
+		return page{}, p.Err()
+	}
+	if len(acks) > 0 && slices.Contains(unknown, resp.StatusCode) {
+		return page{}, errGetsOnly
+	}
+	return page{}, err
 }
+
+// unknown are answers of something in between that lets through only what it knows.
+var unknown = []int{http.StatusForbidden, http.StatusNotFound, http.StatusNotImplemented}
 
 // request is a POST with acks, or a GET where there are none.
 func request(ctx context.Context, url string, acks []ack.Ack) (*http.Request, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -32,7 +33,13 @@ func (h *handler) park(w http.ResponseWriter, r *http.Request, link transport.Li
 
 // hold waits for commands, and answers.
 func (h *handler) hold(b *httplink.Borrowed, link transport.Pusher, grant transport.Grant, p page, until time.Time) {
-	defer link.Close()
+	defer link.Close() // of one that has ended after the answer, for which whoever ended it waits
+	defer func() {
+		if v := recover(); v != nil { // as net/http does
+			h.log.Error("poll failed", "vm_id", p.VM, "panic", v, "stack", string(debug.Stack()))
+			b.Close()
+		}
+	}()
 	ctx, cancel := grant.Context(h.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, b.Interrupt)()
@@ -49,13 +56,18 @@ func (h *handler) hold(b *httplink.Borrowed, link transport.Pusher, grant transp
 		p.put(commands)
 		switch {
 		case err == nil && len(commands) > 0:
+		case h.ctx.Err() != nil:
+			err = transport.Errorf(transport.CodeUnavailable, "the server is stopping")
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
 		case err == nil && time.Now().Before(until):
 			continue
 		}
+		if err == nil {
+			link.Close()
+		}
 		h.answer(b, p, err)
-		b.Answer(writeTimeout)
+		b.Answer(writeTimeout, err != nil)
 		return
 	}
 }

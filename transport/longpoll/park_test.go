@@ -1,9 +1,12 @@
 package longpoll_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +24,7 @@ import (
 	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/internal/memnet"
 	"github.com/miglink/miglink/ledger/memory"
+	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/web"
 )
 
@@ -125,6 +129,24 @@ func TestParkedEnds(t *testing.T) {
 	}
 }
 
+// counted counts the requests that are in a handler.
+func counted(h http.Handler, n *atomic.Int32) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		defer n.Add(-1)
+		h.ServeHTTP(w, r)
+	})
+}
+
+// parked waits until a poll of vm-1 is held, and is in no handler.
+func parked(t *testing.T, c *controller.Controller, inHandler *atomic.Int32) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		p, _ := c.Presence("vm-1")
+		return p.Attached && inHandler.Load() == 0
+	}, time.Minute, time.Millisecond)
+}
+
 // A client that goes while its poll is parked takes nothing, and nor does one that speaks before it was answered.
 func TestParkedClientGoes(t *testing.T) {
 	t.Parallel()
@@ -136,28 +158,180 @@ func TestParkedClientGoes(t *testing.T) {
 			t.Parallel()
 			c := controller.New(memory.New(), controller.Options{})
 			defer c.Close()
-			s := httptest.NewServer(http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
+			var inHandler atomic.Int32
+			s := httptest.NewServer(counted(http.StripPrefix("/api/v1", web.Handler(c, web.Options{})), &inHandler))
 			defer s.Close()
 			conn, err := net.Dial("tcp", s.Listener.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
 			_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=50s HTTP/1.1\r\nHost: c\r\n\r\n")
 			require.NoError(t, err)
-			attached := func() bool {
-				p, _ := c.Presence("vm-1")
-				return p.Attached
-			}
-			require.Eventually(t, attached, time.Minute, time.Millisecond)
-			time.Sleep(time.Second) // it is parked by then; if it is not, the same holds
-			require.True(t, attached())
+			parked(t, c, &inHandler)
 			require.NoError(t, leave(conn))
-			require.Eventually(t, func() bool { return !attached() }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool {
+				p, _ := c.Presence("vm-1")
+				return !p.Attached
+			}, time.Minute, time.Millisecond)
 			r := send(t, c)
 			e, err := c.Get(t.Context(), r.ID())
 			require.NoError(t, err)
 			require.Equal(t, ack.Queued, e.State.Stage)
 		})
 	}
+}
+
+// What is not a GET alone on its connection is held as ever: what came of it later would be taken for a request.
+func TestNotAlone(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"a body to come":  "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nContent-Length: 54\r\n\r\n",
+		"a body":          "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nContent-Length: 2\r\n\r\n{}",
+		"chunks":          "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"the last":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n",
+		"its header only": "HEAD /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\n\r\n",
+		"HTTP/1.0":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.0\r\nHost: c\r\n\r\n",
+	} {
+		inServer(t, nil, func(t *testing.T, _ *controller.Controller, s *http.Server, client *http.Client) {
+			var inHandler atomic.Int32
+			s.Handler = counted(s.Handler, &inHandler)
+			conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
+			require.NoError(t, err)
+			go func() {
+				_, _ = io.WriteString(conn, request)
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+			time.Sleep(800 * time.Millisecond)
+			require.EqualValues(t, 1, inHandler.Load(), name)
+			time.Sleep(time.Second)
+			conn.Close()
+		})
+	}
+}
+
+// A connection that comes back has as long for its next request as any, and a header that begins has as long as any.
+func TestParkedConnectionIdles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		client, stop := memnet.Serve(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
+		defer stop()
+		conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
+		require.NoError(t, err)
+		defer conn.Close()
+		lines := bufio.NewReader(conn)
+		for range 3 {
+			_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+			require.NoError(t, err)
+			resp, err := http.ReadResponse(lines, nil)
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, resp.Body)
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+		}
+		began := time.Now()
+		_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\n")
+		require.NoError(t, err)
+		_, err = lines.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		require.InDelta(t, 10*time.Second, time.Since(began), float64(time.Second))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		client, stop := memnet.Serve(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
+		defer stop()
+		conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = io.Copy(io.Discard, conn)
+		require.NoError(t, err)
+		require.InDelta(t, 2*time.Minute+5*time.Second, time.Since(began), float64(time.Second))
+	})
+}
+
+// A controller that stops, and its server after it, wait for no connection of a poll that was parked.
+func TestShutdownAfterParked(t *testing.T) {
+	t.Parallel()
+	inServer(t, nil, func(t *testing.T, c *controller.Controller, s *http.Server, client *http.Client) {
+		stopped := make(chan time.Duration, 1)
+		go func() {
+			time.Sleep(held)
+			began := time.Now()
+			_ = c.Shutdown(t.Context(), 0)
+			_ = s.Shutdown(t.Context())
+			stopped <- time.Since(began)
+		}()
+		status, _, body := poll(t, client, "instance=i-1&wait=30s")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		require.Contains(t, body, `"code":"unavailable"`)
+		require.Less(t, <-stopped, time.Second)
+	})
+}
+
+// The context of a handler ends what is parked, which is told, and no error of ours.
+func TestParkedContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		var said bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		client, stop := memnet.Serve(&http.Server{Handler: http.StripPrefix("/api/v1", web.Handler(c, web.Options{
+			Context: ctx, Log: slog.New(slog.NewTextHandler(&said, nil)),
+		}))})
+		defer stop()
+		go func() {
+			time.Sleep(held)
+			cancel()
+		}()
+		began := time.Now()
+		status, _, body := poll(t, client, "instance=i-1&wait=30s")
+		require.Equal(t, held, time.Since(began))
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		require.Contains(t, body, `"code":"unavailable"`)
+		require.Empty(t, said.String())
+	})
+}
+
+// broke is a Transport whose links panic where a poll is parked.
+type broke struct{ transport.Transport }
+
+func (b broke) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
+	l, err := b.Transport.Dial(ctx, hello)
+	if err != nil {
+		return nil, err
+	}
+	return brokeLink{l.(transport.Pusher)}, nil
+}
+
+type brokeLink struct{ transport.Pusher }
+
+func (brokeLink) Take([]transport.Delivery) ([]transport.Delivery, error) { panic("broke") }
+
+// A panic ends a poll that is parked, as net/http has it end a request, and no more.
+func TestParkedPanic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := controller.New(memory.New(), controller.Options{})
+		defer c.Close()
+		var said bytes.Buffer
+		client, stop := memnet.Serve(&http.Server{Handler: http.StripPrefix("/api/v1", web.Handler(broke{c}, web.Options{
+			Log: slog.New(slog.NewTextHandler(&said, nil)),
+		}))})
+		defer stop()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://c/api/v1/vms/vm-1/commands?wait=30s", http.NoBody)
+		require.NoError(t, err)
+		_, err = client.Do(req) //nolint:bodyclose // there is none
+		require.Error(t, err)
+		synctest.Wait()
+		require.Contains(t, said.String(), "panic=broke")
+		p, _ := c.Presence("vm-1")
+		require.False(t, p.Attached)
+	})
 }
 
 // The end of the wait, and a server that is gone by then: the answer is the connection's last.
@@ -200,14 +374,14 @@ func TestParkedOverTLS(t *testing.T) {
 	c := controller.New(memory.New(), controller.Options{})
 	defer c.Close()
 	h := http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))
-	var seen atomic.Int32
+	var seen, inHandler atomic.Int32
 	var from sync.Map
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil && len(r.TLS.PeerCertificates) == 1 {
 			seen.Add(1)
 		}
 		from.Store(r.RemoteAddr, true)
-		h.ServeHTTP(w, r)
+		counted(h, &inHandler).ServeHTTP(w, r)
 	}))
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	s.StartTLS()
@@ -217,10 +391,16 @@ func TestParkedOverTLS(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	defer client.CloseIdleConnections()
 	for range 3 {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/vms/vm-1/commands?wait=700ms", http.NoBody)
+		was := make(chan struct{})
+		go func() {
+			defer close(was)
+			parked(t, c, &inHandler)
+		}()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/vms/vm-1/commands?wait=1500ms", http.NoBody)
 		require.NoError(t, err)
 		resp, err := client.Do(req)
 		require.NoError(t, err)
+		<-was
 		_, err = io.Copy(io.Discard, resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())

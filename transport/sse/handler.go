@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/miglink/miglink/internal/door"
@@ -120,6 +121,12 @@ func limits(ctx context.Context, hello transport.Hello, grant transport.Grant) (
 func (h *handler) run(ctx context.Context, cancel context.CancelFunc, vm string, link transport.Link, r response) {
 	defer cancel()
 	defer link.Close()
+	defer func() {
+		if v := recover(); v != nil { // as net/http does
+			h.log.Error("stream failed", "vm_id", vm, "panic", v, "stack", string(debug.Stack()))
+			r.Close(true)
+		}
+	}()
 	err := serveStream(ctx, r, link, h.keepalive)
 	switch said := (*transport.Error)(nil); {
 	case errors.Is(err, errGone), errors.As(err, &said): // they know

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/tmaxmax/go-sse"
 
+	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -79,7 +81,7 @@ type owned struct {
 
 // takeOver has net/http hand its connection over, where it is the request's alone.
 func takeOver(w http.ResponseWriter, r *http.Request) (response, bool) {
-	if !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1 || r.Method != http.MethodGet {
+	if !httplink.Alone(r) {
 		return nil, false
 	}
 	header := w.Header().Clone() // who has set it may go on
@@ -152,8 +154,7 @@ func (o *owned) head() []byte {
 // Wait reads: a client of a stream has nothing more to say, so whatever comes is its end.
 func (o *owned) Wait(<-chan struct{}) bool {
 	_, err := o.conn.Read(make([]byte, 1))
-	var interrupted net.Error
-	return !errors.As(err, &interrupted) || !interrupted.Timeout()
+	return !errors.Is(err, os.ErrDeadlineExceeded) // which a peer that TCP finds dead is not
 }
 
 func (o *owned) Interrupt() { _ = o.conn.SetReadDeadline(time.Unix(1, 0)) }

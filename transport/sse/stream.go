@@ -49,12 +49,14 @@ func serveStream(ctx context.Context, r response, link transport.Link, keepalive
 	if err := s.comment("miglink"); err != nil { // tells the client that nothing in between buffers
 		s.stop(err)
 	}
+	s.mu.Lock()
 	s.silence = time.AfterFunc(keepalive, s.look)
+	s.mu.Unlock()
 	receiving, cancel := context.WithCancel(ctx)
 	s.out.Open(receiving, &s.crew, owner{s}, link, r.Prompt())
 	gone := r.Wait(s.done)
+	s.stop(errGone) // unless it has been stopped
 	if gone {
-		s.stop(errGone)
 		s.response.Close(true) // ends the writes
 	}
 	cancel()

@@ -100,20 +100,45 @@ func TestGreetedInVain(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
 }
 
-// An upgrade that fails after its hello leaves no link behind.
+// A request that is not all of an upgrade, as what is in between may leave it, takes nobody's place.
 func TestGreetedWithoutUpgrade(t *testing.T) {
 	t.Parallel()
 	c, s := serve(t, 0)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/vms/vm-1/commands/ws", http.NoBody)
+	_, _, err := greet(t, s, "instance=i-1", nil)
 	require.NoError(t, err)
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "websocket")
-	req.Header.Set("Sec-WebSocket-Version", "12")
-	req.Header.Set("Sec-WebSocket-Protocol", "miglink.v1.greeted")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	whole := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Protocol": {"miglink.v1.greeted"},
+	}
+	for lacks := range whole {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/vms/vm-1/commands/ws?instance=i-2", http.NoBody)
+		require.NoError(t, err)
+		req.Header = whole.Clone()
+		req.Header.Del(lacks)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, http.StatusBadRequest, resp.StatusCode, lacks)
+		p, _ := c.Presence("vm-1")
+		require.True(t, p.Attached, lacks)
+		require.Equal(t, "i-1", p.Instance, lacks)
+	}
+}
+
+// An upgrade that fails after its hello leaves no link behind.
+func TestGreetedUpgradeFails(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	defer c.Close()
+	h := web.Handler(c, web.Options{})
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/vms/vm-1/commands/ws", http.NoBody)
+	req.Header = http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Protocol": {"miglink.v1.greeted"},
+	}
+	w := httptest.NewRecorder() // whose connection cannot be taken over
+	h.ServeHTTP(w, req)
+	require.Equal(t, http.StatusBadRequest, w.Code)
 	p, known := c.Presence("vm-1")
 	require.True(t, known)
 	require.False(t, p.Attached)

@@ -92,7 +92,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		httplink.WriteError(w, err)
-	case slices.Contains(offered, greeted) && sameOrigin(r): // else Upgrade says what is wrong
+	case slices.Contains(offered, greeted) && upgradable(r): // else Upgrade says what is wrong
 		h.attach(w, r, grant)
 	default:
 		h.accept(w, r, vm, grant)
@@ -137,6 +137,13 @@ func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, gran
 		return
 	}
 	go h.run(session, vm)
+}
+
+// upgradable says whether Upgrade will find nothing wrong: a request that is the hello takes the place of the VM's link
+// before that. What is in between may pass on half of it.
+func upgradable(r *http.Request) bool {
+	return websocket.IsWebSocketUpgrade(r) && r.ProtoMajor == 1 && r.Method == http.MethodGet &&
+		r.Header.Get("Sec-WebSocket-Version") == "13" && r.Header.Get("Sec-WebSocket-Key") != "" && sameOrigin(r)
 }
 
 // sameOrigin refuses what a browser sends for a page of elsewhere.
