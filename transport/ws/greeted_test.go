@@ -94,7 +94,7 @@ func TestGreetedInVain(t *testing.T) {
 	_, _, err := greet(t, s, "instance=i-2", http.Header{"Origin": {s.URL}})
 	require.NoError(t, err)
 
-	resp, err := http.Get(s.URL + "/api/v1/vms/vm-1/commands/ws") //nolint:noctx // of a test
+	resp, err := http.Get(s.URL + "/api/v1/vms/vm-1/commands/ws")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
@@ -149,7 +149,7 @@ func TestGreetedUplink(t *testing.T) {
 	t.Parallel()
 	events := make(chan string, 1)
 	c := controller.New(memory.New(), controller.Options{OnEvent: func(_ context.Context, vm string, e event.Event) error {
-		events <- vm + " " + string(e.Type)
+		events <- vm + " " + e.Type
 		return nil
 	}})
 	s := httptest.NewServer(http.StripPrefix("/api/v1", web.Handler(c, web.Options{})))
