@@ -116,6 +116,7 @@ func (b *mailbox) detach(l *link) {
 	defer b.mu.Unlock()
 	if b.link == l {
 		b.link = nil
+		b.rest()
 		b.seen(time.Now())
 	}
 }
@@ -219,6 +220,9 @@ func (b *mailbox) observe(e *ledger.Entry, heard bool) bool {
 	switch {
 	case e.State.Settled():
 		l.drop(e.Seq)
+		if b.link == nil {
+			b.rest()
+		}
 	case heard:
 		f.due, f.deferred = b.deadline(e, time.Now()), e.State.Stage == ack.Deferred
 		held = held || f.deferred
@@ -252,8 +256,14 @@ func (l *lane) drop(seq uint64) {
 	default:
 		l.flights = slices.Delete(l.flights, i, i+1)
 	}
-	if len(l.flights) == 0 {
-		l.flights = nil // it may be the last of the VM
+}
+
+// rest gives up the room of a VM that has no link, and may not come back.
+func (b *mailbox) rest() {
+	for i := range b.lanes {
+		if len(b.lanes[i].flights) == 0 {
+			b.lanes[i].flights = nil
+		}
 	}
 }
 
