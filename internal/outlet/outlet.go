@@ -54,6 +54,9 @@ func (o *Outlet) receive(ctx context.Context) {
 			_, err = o.owner.Send(page)
 		}
 		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx) // which may be for the peer
+			}
 			o.owner.Stop(err)
 			return
 		}
