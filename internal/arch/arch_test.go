@@ -67,7 +67,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"internal/licenses":      {"", ""},
 	"internal/memnet":        {"", ""},
 	"internal/hostile":       {"", ""},
-	"internal/linktest":      {"ack transport", ""},
+	"internal/linktest":      {"ack internal/inbox transport", ""},
 	"internal/certtest":      {"", "testify"},
 	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
 	"internal/simulation":    {"", ""},

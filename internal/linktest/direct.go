@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/internal/inbox"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -14,82 +15,37 @@ func Direct(l transport.Link) transport.Direct { return &direct{Link: l} }
 
 type direct struct {
 	transport.Link
-	take    func([]transport.Delivery)
-	reading sync.WaitGroup // of one
-	posts   sync.WaitGroup
+	loop  inbox.Loop
+	over  chan struct{} // closed when nothing is read any more; nil: nobody wants to be called
+	err   error         // why; read after over
+	posts sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
-	turn   int // counts the calls of take
-	lent   int // the turn that comes back to read
-	err    error
 }
 
 func (d *direct) Deliver(take func([]transport.Delivery)) {
-	d.take = take
-	d.reading.Add(1)
-	go d.read()
+	d.over = make(chan struct{})
+	d.loop.Set(func() ([]transport.Delivery, error) {
+		return d.Link.Receive(context.Background())
+	}, func(page []transport.Delivery) error {
+		take(page)
+		return nil
+	}, func(err error) {
+		d.err = err
+		close(d.over)
+	})
+	d.loop.Begin()
 }
 
-func (d *direct) read() {
-	for {
-		page, err := d.Link.Receive(context.Background())
-		if err != nil {
-			d.mu.Lock()
-			d.err = err
-			d.mu.Unlock()
-			d.reading.Done()
-			return
-		}
-		d.mu.Lock()
-		d.turn++
-		turn := d.turn
-		d.lent = turn
-		d.mu.Unlock()
-		returned := false
-		func() {
-			defer func() {
-				if !returned {
-					d.ReadOn()
-				}
-			}()
-			d.take(page)
-			returned = true
-		}()
-		d.mu.Lock()
-		back := d.lent == turn
-		if back {
-			d.lent = 0
-		}
-		d.mu.Unlock()
-		if !back {
-			return
-		}
-	}
-}
-
-func (d *direct) ReadOn() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.lent != 0 {
-		d.lent = 0
-		go d.read()
-	}
-}
+func (d *direct) ReadOn() { d.loop.ReadOn() }
 
 func (d *direct) Receive(ctx context.Context) ([]transport.Delivery, error) {
-	if d.take == nil {
+	if d.over == nil {
 		return d.Link.Receive(ctx)
 	}
-	ended := make(chan struct{})
-	go func() {
-		d.reading.Wait()
-		close(ended)
-	}()
 	select {
-	case <-ended:
-		d.mu.Lock()
-		defer d.mu.Unlock()
+	case <-d.over:
 		return nil, d.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -113,7 +69,9 @@ func (d *direct) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	err := d.Link.Close()
-	d.reading.Wait()
+	if d.over != nil {
+		d.loop.End()
+	}
 	d.posts.Wait()
 	return err
 }
