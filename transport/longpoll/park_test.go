@@ -208,9 +208,9 @@ func TestNotAlone(t *testing.T) {
 	}
 }
 
-// A connection that comes back has as long for its next request as any, and a header that begins has as long as any.
-func TestParkedConnectionIdles(t *testing.T) {
-	t.Parallel()
+// toServer runs a test under fake time with a connection to what web.NewServer returns.
+func toServer(t *testing.T, test func(t *testing.T, conn net.Conn)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := controller.New(memory.New(), controller.Options{})
 		defer c.Close()
@@ -219,9 +219,17 @@ func TestParkedConnectionIdles(t *testing.T) {
 		conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
 		require.NoError(t, err)
 		defer conn.Close()
+		test(t, conn)
+	})
+}
+
+// A connection that comes back has as long for its next request as any, and a header that begins has as long as any.
+func TestParkedConnectionIdles(t *testing.T) {
+	t.Parallel()
+	toServer(t, func(t *testing.T, conn net.Conn) {
 		lines := bufio.NewReader(conn)
 		for range 3 {
-			_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+			_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
 			require.NoError(t, err)
 			resp, err := http.ReadResponse(lines, nil)
 			require.NoError(t, err)
@@ -230,21 +238,14 @@ func TestParkedConnectionIdles(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		began := time.Now()
-		_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\n")
+		_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\n")
 		require.NoError(t, err)
 		_, err = lines.ReadByte()
 		require.ErrorIs(t, err, io.EOF)
 		require.InDelta(t, 10*time.Second, time.Since(began), float64(time.Second))
 	})
-	synctest.Test(t, func(t *testing.T) {
-		c := controller.New(memory.New(), controller.Options{})
-		defer c.Close()
-		client, stop := memnet.Serve(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
-		defer stop()
-		conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
-		require.NoError(t, err)
-		defer conn.Close()
-		_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+	toServer(t, func(t *testing.T, conn net.Conn) {
+		_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
 		require.NoError(t, err)
 		began := time.Now()
 		_, err = io.Copy(io.Discard, conn)
