@@ -31,6 +31,16 @@ type Guarded interface {
 	Trust()
 }
 
+// Resting is a Pipe that tells when there is something to Recv, so that no goroutine need wait for it: the stack of one
+// is most of what an idle link costs.
+type Resting interface {
+	Pipe
+	// Rest is called by the goroutine that calls Recv. It returns false as soon as there is something to Recv, be it
+	// an error. Where there was nothing for a while it returns true, and has wake called, once, in a goroutine of its
+	// own, when there is.
+	Rest(wake func()) bool
+}
+
 // DefaultKeepalive is how long a peer may be silent before it is asked whether it lives.
 const DefaultKeepalive = 15 * time.Second
 
@@ -207,21 +217,13 @@ func (e *end) answerNow() {
 	}
 }
 
-// recv returns the next frame, and answers pings.
+// recv returns the next frame, and answers a ping.
 func (e *end) recv() (*Frame, error) {
-	for {
-		f, err := e.recvAny()
-		switch {
-		case err != nil:
-			return nil, err
-		case f.Ping:
-			if err := e.send(&Frame{Pong: true}); err != nil {
-				return nil, err
-			}
-		case !f.Pong:
-			return f, nil
-		}
+	f, err := e.recvAny()
+	if err == nil && f.Ping {
+		err = e.send(&Frame{Pong: true})
 	}
+	return f, err
 }
 
 // babbles counts a frame that says nothing, and says whether there are too many. mu is locked.
@@ -233,7 +235,7 @@ func (e *end) babbles() bool {
 	return e.idle > maxIdle
 }
 
-// recvAny returns the next frame, be it a ping.
+// recvAny returns the next frame, and leaves a ping unanswered.
 func (e *end) recvAny() (*Frame, error) {
 	f, err := e.pipe.Recv()
 	if err != nil {

@@ -44,8 +44,7 @@ func Serve(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) e
 	return s.Run()
 }
 
-// Accept is the beginning of Serve, up to the welcome. The rest is Run, which may be called in a goroutine
-// of its own: that one's stack stays small. If it fails, p is closed.
+// Accept is the beginning of Serve, up to the welcome. The rest is Run, or Start. If it fails, p is closed.
 func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) (*Session, error) {
 	s := newSession(ctx, p, &o)
 	if err := s.accept(s.ctx, t, o); err != nil {
@@ -173,12 +172,36 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 	return nil
 }
 
-// Run carries the link until it ends, and returns why. It must be called.
+// Run carries the link until it ends, and returns why. It or Start must be called.
 func (s *Session) Run() error {
-	s.out.Open(s.ctx, &s.crew, owner{s}, s.link, s.prompt)
-	s.read()
+	s.open()
+	for s.read() {
+	}
 	return s.finishUp()
 }
+
+// Start is Run in a goroutine of its own, and calls over with what Run returns. Where the pipe is a Resting that
+// goroutine goes while nothing comes.
+func (s *Session) Start(over func(error)) {
+	go func() {
+		s.open()
+		s.carry(over)
+	}()
+}
+
+// carry reads while something comes, and another goroutine does from then on.
+func (s *Session) carry(over func(error)) {
+	wake := func() { s.carry(over) }
+	resting, ok := s.pipe.(Resting)
+	for !ok || !resting.Rest(wake) {
+		if !s.read() {
+			over(s.finishUp())
+			return
+		}
+	}
+}
+
+func (s *Session) open() { s.out.Open(s.ctx, &s.crew, owner{s}, s.link, s.prompt) }
 
 // owner is a Session as its outlet sees it.
 type owner struct{ s *Session }
@@ -214,18 +237,16 @@ func (s *Session) finishUp() error {
 	return s.reason()
 }
 
-// read reads until the end. What takes long goes on in others.
-func (s *Session) read() {
-	for {
-		f, err := s.recv()
-		if err == nil {
-			err = s.handle(f)
-		}
-		if err != nil {
-			s.stop(err)
-			return
-		}
+// read takes the next frame, and returns false at the end. What takes long goes on in others.
+func (s *Session) read() bool {
+	f, err := s.recv()
+	if err == nil {
+		err = s.handle(f)
 	}
+	if err != nil {
+		s.stop(err)
+	}
+	return err == nil
 }
 
 func (s *Session) handle(f *Frame) error {

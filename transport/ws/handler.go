@@ -53,7 +53,6 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	h.welcome = http.Header{keepaliveHeader: {strconv.FormatFloat(o.Keepalive.Seconds(), 'g', -1, 64)}}
 	h.upgrader = websocket.Upgrader{
 		HandshakeTimeout: writeTimeout,
-		ReadBufferSize:   readBuffer,
 		WriteBufferSize:  writeBuffer,
 		WriteBufferPool:  &writeBuffers,
 		Subprotocols:     []string{greeted, subprotocol},
@@ -113,22 +112,24 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request, grant transport
 		httplink.WriteError(w, err)
 		return
 	}
-	conn, err := h.upgrader.Upgrade(w, r, h.welcome)
+	p, err := h.upgrade(w, r, h.welcome)
 	if err != nil {
 		link.Close()
 		return // answered by Upgrader.Error
 	}
-	session := framed.Attach(h.ctx, newPipe(conn), link, grant, framed.ServeOptions{Keepalive: h.keepalive, Prompt: true})
-	go h.run(session, hello.VM) // with neither this one's stack nor what net/http keeps for a request
+	p.Trust()
+	session := framed.Attach(h.ctx, p, link, grant, framed.ServeOptions{Keepalive: h.keepalive, Prompt: true})
+	vm := strings.Clone(hello.VM) // it is part of the request, which goes
+	session.Start(func(err error) { h.ended(vm, err) })
 }
 
 // accept waits for the hello. Whoever ends the links of t waits for what goes on after that.
 func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, grant transport.Grant) {
-	conn, err := h.upgrader.Upgrade(w, r, nil)
+	p, err := h.upgrade(w, r, nil)
 	if err != nil {
 		return // answered by Upgrader.Error
 	}
-	session, err := framed.Accept(h.ctx, newServerPipe(conn), h.t, framed.ServeOptions{
+	session, err := framed.Accept(h.ctx, p, h.t, framed.ServeOptions{
 		VM: vm, Name: "ws", Keepalive: h.keepalive, Prompt: true,
 		Authenticate: func(context.Context, string, string) (transport.Grant, error) { return grant, nil },
 	})
@@ -136,7 +137,17 @@ func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, gran
 		h.ended(vm, err)
 		return
 	}
-	go h.run(session, vm)
+	session.Start(func(err error) { h.ended(vm, err) })
+}
+
+// upgrade makes the connection a pipe's, which takes no more than a hello until the peer is trusted.
+func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, header http.Header) (*serverPipe, error) {
+	up := &upgrading{ResponseWriter: w}
+	conn, err := h.upgrader.Upgrade(up, r, header)
+	if err != nil {
+		return nil, err
+	}
+	return newServerPipe(conn, up.reader), nil
 }
 
 // upgradable says whether Upgrade will find nothing wrong: a request that is the hello takes the place of the VM's link
@@ -152,8 +163,6 @@ func sameOrigin(r *http.Request) bool {
 	u, err := url.Parse(origin)
 	return origin == "" || err == nil && strings.EqualFold(u.Host, r.Host)
 }
-
-func (h *handler) run(session *framed.Session, vm string) { h.ended(vm, session.Run()) }
 
 func (h *handler) ended(vm string, err error) {
 	if said := (*transport.Error)(nil); errors.As(err, &said) {

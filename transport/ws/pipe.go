@@ -19,7 +19,6 @@ const (
 	maxMessage   = 2 << 20              // bytes; a page of commands with the largest parameters, or of acks
 	writeTimeout = 15 * time.Second
 	drainTime    = time.Second
-	readBuffer   = 1 << 10
 	writeBuffer  = 4 << 10
 )
 
@@ -51,15 +50,7 @@ type pipe struct {
 	closed sync.Once
 }
 
-func newPipe(conn *websocket.Conn) *pipe {
-	return &pipe{conn: conn, most: maxMessage}
-}
-
-// newServerPipe takes no more than a hello until the peer is trusted.
-func newServerPipe(conn *websocket.Conn) *pipe { return &pipe{conn: conn, most: framed.MaxHello} }
-
-// Trust implements framed.Guarded.
-func (p *pipe) Trust() { p.most = maxMessage }
+func newPipe(conn *websocket.Conn) *pipe { return &pipe{conn: conn, most: maxMessage} }
 
 func (p *pipe) Send(f *framed.Frame) error {
 	b := borrow()

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package readiness
+
+import "syscall"
+
+type poll struct{}
+
+func on(syscall.RawConn, func()) (*Wait, bool) { return nil, false }
+
+// Stop has ready called now, unless it was.
+func (w *Wait) Stop() {}
