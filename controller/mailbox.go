@@ -99,13 +99,14 @@ func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) er
 	} else if b.link != nil {
 		b.link.end(transport.Errorf(transport.CodeReplaced, "another link of the same VM was opened"))
 	}
-	b.link = l
-	b.c.leases.end(b)
-	b.dialed = true
 	if b.instance != hello.Instance {
 		b.instance = strings.Clone(hello.Instance) // it may be part of a request, which goes
 	}
 	b.via = unique.Make(hello.Via)
+	l.hello.Instance, l.hello.Via, l.hello.After = b.instance, b.via.Value(), ""
+	b.link = l
+	b.c.leases.end(b)
+	b.dialed = true
 	b.seen(now)
 	return nil
 }
