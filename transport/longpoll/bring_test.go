@@ -214,6 +214,7 @@ func TestReadOn(t *testing.T) {
 		require.Equal(t, first.ID(), <-taken)
 		second := send(t, c)
 		require.Equal(t, second.ID(), <-taken)
+		synctest.Wait() // the next poll is under way
 		close(busy)
 		require.NoError(t, <-answers)
 		require.Zero(t, s.counts()["POST/commands"])
