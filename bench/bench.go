@@ -37,6 +37,9 @@ type Options struct {
 	Rate   int           // commands a second, for load and reconnect; default: 1000
 	Fleet  int           // VMs that are idle, dial at once, or come back; default: 2000
 
+	// Calm is how long nothing happens before a VM counts as idle; default: 20 s, for signs of life come every 15.
+	Calm time.Duration
+
 	Audience int           // VMs that a broadcast goes to, of which one in ten is linked; default: 10,000
 	Outage   time.Duration // from the controller's kill to its start, for reconnect; default: none
 
@@ -229,8 +232,11 @@ func (o *Options) Check() error {
 	if o.Turn < 0 {
 		return errors.New("bench: a turn takes some time")
 	}
-	if o.Delay < 0 || o.Jitter < 0 || o.Outage < 0 {
-		return errors.New("bench: a delay or an outage is not negative")
+	if o.Calm == 0 {
+		o.Calm = 20 * time.Second
+	}
+	if o.Calm < 0 || o.Delay < 0 || o.Jitter < 0 || o.Outage < 0 {
+		return errors.New("bench: a calm, a delay or an outage is not negative")
 	}
 	if !(o.Loss >= 0 && o.Loss < 1) {
 		return errors.New("bench: a loss is from 0 up to 1")

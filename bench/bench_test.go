@@ -45,7 +45,7 @@ func TestRun(t *testing.T) {
 	o := bench.Options{
 		Program:  []string{os.Args[0], asChild},
 		Measures: slices.DeleteFunc(bench.Measures(), func(m string) bool { return m == "reconnect" }),
-		Rounds:   3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10, Audience: 20, Known: []int{2, 4}, Past: 50,
+		Rounds:   3, Turn: time.Millisecond, VMs: 3, Window: 4, Fleet: 10, Calm: time.Second, Audience: 20, Known: []int{2, 4}, Past: 50,
 		Each: func() { steps++ },
 	}
 	require.NoError(t, o.Check())

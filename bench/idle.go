@@ -26,8 +26,8 @@ type Idle struct {
 // between what is left.
 const waves = 3
 
-// calm is how long nothing happens before a VM counts as idle.
-const calm = time.Second
+// settling is what the ends of links may take.
+const settling = time.Second
 
 // fewAtOnce says which brokers do not take a thousand connections within a minute.
 func fewAtOnce(transport string) bool { return transport == "rabbitmq" }
@@ -71,7 +71,7 @@ func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
 	if err := o.link(ctx, Contender{transport, "memory"}, l, o.Fleet); err != nil {
 		return r, err
 	}
-	r.Bytes = float64(calmMemory()-before) / float64(o.Fleet)
+	r.Bytes = float64(calmMemory(o.Calm)-before) / float64(o.Fleet)
 	r.Goroutines = float64(runtime.NumGoroutine()-goroutines) / float64(o.Fleet)
 
 	l.agents.close()
@@ -81,13 +81,13 @@ func (o *Options) idle(ctx context.Context, transport string) (Idle, error) {
 	if err := o.comeAndGo(ctx, c, transport, l, 1); err != nil {
 		return r, err
 	}
-	before = calmMemory()
+	before = calmMemory(settling)
 	for wave := range waves {
 		if err := o.comeAndGo(ctx, c, transport, l, 2+wave); err != nil {
 			return r, err
 		}
 	}
-	r.Gone = float64(calmMemory()-before) / float64(waves*o.Fleet)
+	r.Gone = float64(calmMemory(settling)-before) / float64(waves*o.Fleet)
 	return r, nil
 }
 
@@ -137,8 +137,8 @@ func (o *Options) entry(ctx context.Context) (float64, error) {
 	return size, l.Close()
 }
 
-// calmMemory is memoryNow once nothing has happened for a while: the ends of links are over, too.
-func calmMemory() int {
+// calmMemory is memoryNow once nothing has happened for a while.
+func calmMemory(calm time.Duration) int {
 	time.Sleep(calm)
 	return memoryNow()
 }

@@ -23,6 +23,7 @@ type benchCmd struct {
 	Window     int           `default:"64" help:"Commands under way to each of them."`
 	Rate       int           `default:"1000" help:"Commands that are due in a second, for load and reconnect."`
 	Fleet      int           `default:"2000" help:"VMs that are idle, dial at once, or come back."`
+	Calm       time.Duration `default:"20s" help:"How long nothing happens before a VM counts as idle: signs of life come every 15s."`
 	Outage     time.Duration `help:"How long the controller is away, for reconnect. Default: as long as it takes to start." placeholder:"DURATION"`
 	Audience   int           `default:"10000" help:"VMs that a broadcast goes to; one in ten is linked."`
 	Known      []int         `default:"10,100,1000,10000" help:"VMs that are known, for growth; the first are linked."`
@@ -46,7 +47,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	o := bench.Options{
 		Program:  []string{self, "bench-child"},
 		Measures: c.Measures, Transports: c.Transports, Ledgers: c.Ledgers, Controller: c.Controller, TokenFile: c.TokenFile, Redis: c.Redis, AMQP: c.AMQP,
-		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Seed: c.Seed, OneCPU: c.OneCPU, Profile: c.Profile,
+		Rounds: c.Rounds, Turn: c.Turn, VMs: c.VMs, Window: c.Window, Rate: c.Rate, Fleet: c.Fleet, Calm: c.Calm, Outage: c.Outage, Audience: c.Audience, Known: c.Known, Past: c.Past, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Seed: c.Seed, OneCPU: c.OneCPU, Profile: c.Profile,
 	}
 	if err := o.Check(); err != nil {
 		return &exitError{exitUsage, err}
