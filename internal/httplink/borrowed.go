@@ -21,7 +21,7 @@ type Borrowed struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
-	spoke  bool // the client has said more than it may
+	first  []byte // what the client has said before it was answered
 
 	mu      sync.Mutex
 	waiting bool // the connection is not back
@@ -30,8 +30,16 @@ type Borrowed struct {
 // Borrow takes over the connection of a request over HTTP/1.1 without a body: what came of one later would be taken for
 // the next request. It returns false where that cannot be: the request goes on as it was.
 func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
+	if !Alone(r) {
+		return nil, false
+	}
+	return borrow(w, r)
+}
+
+// borrow is Borrow where it is known that nothing is to come of a body.
+func borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok || !Alone(r) || r.Close {
+	if !ok || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close {
 		return nil, false
 	}
 	header := w.Header().Clone() // who has set it may go on
@@ -39,9 +47,10 @@ func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	if err != nil {
 		return nil, false
 	}
+	first, _ := buffered.Peek(buffered.Reader.Buffered())
 	return &Borrowed{
 		conn: unwrap(conn), server: server, header: header, status: http.StatusOK,
-		spoke: buffered.Reader.Buffered() > 0, waiting: true,
+		first: bytes.Clone(first), waiting: true,
 	}, true
 }
 
@@ -52,7 +61,7 @@ func Alone(r *http.Request) bool {
 
 // Wait returns when the client has gone, or speaks before it was answered (true), or was interrupted (false).
 func (b *Borrowed) Wait() (over bool) {
-	if b.spoke {
+	if len(b.first) > 0 {
 		return true
 	}
 	_, err := b.conn.Read(make([]byte, 1))
@@ -91,6 +100,13 @@ func (b *Borrowed) Write(p []byte) (int, error) { return b.body.Write(p) }
 // the last answer: a server that stops would wait for what comes after it.
 func (b *Borrowed) Answer(limit time.Duration, last bool) {
 	b.allow(time.Time{}, false)
+	if b.send(limit, last) {
+		giveBack(b.conn, b.server, b.first)
+	}
+}
+
+// send is Answer, and returns whether the connection is still to go back.
+func (b *Borrowed) send(limit time.Duration, last bool) bool {
 	b.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	b.header.Set("Content-Length", strconv.Itoa(b.body.Len()))
 	if last {
@@ -104,38 +120,8 @@ func (b *Borrowed) Answer(limit time.Duration, last bool) {
 	_ = b.conn.SetWriteDeadline(time.Now().Add(limit))
 	if _, err := b.conn.Write(all.Bytes()); err != nil || last {
 		b.conn.Close()
-		return
+		return false
 	}
 	_ = b.conn.SetWriteDeadline(time.Time{})
-	// Serve returns at once, and closes the connection where the server has stopped.
-	_ = b.server.Serve(&once{conn: returned(b.conn, b.server), addr: b.conn.LocalAddr()})
+	return true
 }
-
-// once is a Listener of one connection.
-type once struct {
-	mu   sync.Mutex
-	conn net.Conn // nil: accepted or closed
-	addr net.Addr
-}
-
-func (o *once) Accept() (net.Conn, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn == nil {
-		return nil, net.ErrClosed
-	}
-	conn := o.conn
-	o.conn = nil
-	return conn, nil
-}
-
-func (o *once) Close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn == nil {
-		return nil
-	}
-	return o.conn.Close()
-}
-
-func (o *once) Addr() net.Addr { return o.addr }

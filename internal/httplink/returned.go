@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type back struct {
 	net.Conn
 	idle, header time.Duration // for the first byte, and for the header from then on; 0: no limit
 	waits        bool          // nothing was read yet
+	first        []byte        // was read before it came back
 }
 
 // backTLS is back over TLS: net/http asks for the state of it.
@@ -24,8 +26,11 @@ type backTLS struct {
 
 func (b backTLS) ConnectionState() tls.ConnectionState { return b.tls.ConnectionState() }
 
-func returned(c net.Conn, s *http.Server) net.Conn {
-	b := &back{Conn: c, idle: cmp.Or(s.IdleTimeout, s.ReadTimeout), header: cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout), waits: true}
+func returned(c net.Conn, s *http.Server, first []byte) net.Conn {
+	b := &back{
+		Conn: c, waits: true, first: first,
+		idle: cmp.Or(s.IdleTimeout, s.ReadTimeout), header: cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout),
+	}
 	if t, ok := c.(*tls.Conn); ok {
 		return backTLS{b, t}
 	}
@@ -34,28 +39,41 @@ func returned(c net.Conn, s *http.Server) net.Conn {
 
 // unwrap is the connection that was returned.
 func unwrap(c net.Conn) net.Conn {
-	switch c := c.(type) {
+	switch b := c.(type) {
 	case *back:
-		return c.Conn
+		if len(b.first) == 0 {
+			return b.Conn
+		}
 	case backTLS:
-		return c.Conn
+		if len(b.first) == 0 {
+			return b.Conn
+		}
 	}
 	return c
 }
 
 func (b *back) Read(p []byte) (int, error) {
 	if !b.waits {
-		return b.Conn.Read(p)
+		return b.read(p)
 	}
 	if err := b.within(b.idle); err != nil {
 		return 0, err
 	}
-	n, err := b.Conn.Read(p)
+	n, err := b.read(p)
 	b.waits = false
 	if err == nil {
 		err = b.within(b.header)
 	}
 	return n, err
+}
+
+func (b *back) read(p []byte) (int, error) {
+	if len(b.first) == 0 {
+		return b.Conn.Read(p)
+	}
+	n := copy(p, b.first)
+	b.first = b.first[n:]
+	return n, nil
 }
 
 func (b *back) within(d time.Duration) error {
@@ -80,3 +98,38 @@ func (b *back) CloseWrite() error {
 	}
 	return nil
 }
+
+// giveBack has a server serve a connection again, of which so much was read. It returns at once, and closes the
+// connection where the server has stopped.
+func giveBack(c net.Conn, s *http.Server, first []byte) {
+	_ = s.Serve(&once{conn: returned(c, s, first), addr: c.LocalAddr()})
+}
+
+// once is a Listener of one connection.
+type once struct {
+	mu   sync.Mutex
+	conn net.Conn // nil: accepted or closed
+	addr net.Addr
+}
+
+func (o *once) Accept() (net.Conn, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn == nil {
+		return nil, net.ErrClosed
+	}
+	conn := o.conn
+	o.conn = nil
+	return conn, nil
+}
+
+func (o *once) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn == nil {
+		return nil
+	}
+	return o.conn.Close()
+}
+
+func (o *once) Addr() net.Addr { return o.addr }

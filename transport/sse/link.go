@@ -131,10 +131,14 @@ func decodeCommand(e *sse.Event) (transport.Delivery, error) {
 	return d, nil
 }
 
+// quiet is how long nothing goes up before a sign of life does, if there was none for as long as the keepalive: the
+// controller then keeps less of the connection that it came by.
+const quiet = 2 * time.Second
+
 // keepAlive keeps the promise of Hello.Alive where nothing else goes up.
 func (l *link) keepAlive() {
-	wait := l.keepalive
-	for {
+	calm := min(quiet, l.keepalive)
+	for wait := calm; ; {
 		timer := time.NewTimer(wait)
 		select {
 		case <-l.ctx.Done():
@@ -142,8 +146,8 @@ func (l *link) keepAlive() {
 			return
 		case <-timer.C:
 		}
-		if since := time.Since(time.Unix(0, l.lastUp.Load())); since < l.keepalive {
-			wait = l.keepalive - since
+		if since := time.Since(time.Unix(0, l.lastUp.Load())); since < calm {
+			wait = calm - since
 			continue
 		}
 		wait = l.keepalive

@@ -25,7 +25,7 @@ const postTimeout = 30 * time.Second
 
 // Options are optional.
 type Options struct {
-	// Client sends the requests. Default: one of the package's own.
+	// Client sends the requests. Its idle connections are closed with each link. Default: one of the package's own.
 	Client *http.Client
 	// Token is asked for a bearer token before each request. Default: none.
 	Token transport.TokenSource
@@ -319,5 +319,6 @@ func (l *Link) Close() error {
 	l.mu.Unlock()
 	l.crew.Wait()
 	l.post() // which tells those who wait
+	l.t.client.CloseIdleConnections()
 	return nil
 }

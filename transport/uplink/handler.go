@@ -30,6 +30,9 @@ type HandlerOptions struct {
 
 // Handler serves the three endpoints on patterns that begin with /vms/; t is where the acks and events
 // go, each POST through an uplink of its own.
+//
+// After a POST of no events, by which a VM says that it has nothing to say, a connection over HTTP/1.1 rests: it is taken
+// over, and goes back to its server when there is something to read, whose ConnContext and ConnState see it again then.
 func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -135,7 +138,12 @@ func events(w http.ResponseWriter, r *http.Request, link transport.Link, body []
 	if err := link.Report(r.Context(), list...); err != nil {
 		return err
 	}
-	httplink.WriteJSON(w, http.StatusOK, taken{len(list)})
+	answer := func(w http.ResponseWriter) { httplink.WriteJSON(w, http.StatusOK, taken{len(list)}) }
+	if len(list) > 0 {
+		answer(w)
+	} else {
+		httplink.Rest(w, r, answer)
+	}
 	return nil
 }
 
