@@ -61,7 +61,7 @@ func (l *lounge) Close() error {
 	}
 	loungesMu.Unlock()
 	for _, r := range all {
-		r.end()
+		r.stop()
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ const answerLimit = 15 * time.Second
 
 // Rest answers a request after which its client will have nothing to say for a while. Over HTTP/1.1 its connection
 // rests: it is without what net/http keeps for a connection, and goes back to its server when there is something to
-// read. It ends as any idle one does, with its server and after its IdleTimeout. The request's body is to be read to its
-// end.
+// read, when the server is closed, which closes it, and after the server's IdleTimeout, to be idle for as long again.
+// The request's body is to be read to its end.
 func Rest(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter)) {
 	b, ok := borrow(w, r)
 	if !ok {
@@ -27,20 +27,11 @@ func Rest(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWrite
 	if !b.send(answerLimit, false) {
 		return
 	}
-	if b.heard(); len(b.first) > 0 {
+	if len(b.first) > 0 { // net/http reads on while a request is answered
 		giveBack(b.conn, b.server, b.first)
 	} else {
 		rest(b.conn, b.server)
 	}
-}
-
-// heard reads what a TLS connection holds.
-func (b *Borrowed) heard() {
-	var one [1]byte
-	_ = b.conn.SetReadDeadline(time.Unix(1, 0))
-	n, _ := b.conn.Read(one[:])
-	_ = b.conn.SetReadDeadline(time.Time{})
-	b.first = append(b.first, one[:n]...)
 }
 
 // resting is a connection that rests.
@@ -51,7 +42,6 @@ type resting struct {
 	mu   sync.Mutex // held until it is known how the rest ends
 	wait *readiness.Wait
 	late *time.Timer // nil: it may rest for ever
-	ends bool        // it is not to go back
 }
 
 func rest(conn net.Conn, server *http.Server) {
@@ -67,15 +57,14 @@ func rest(conn net.Conn, server *http.Server) {
 	}
 	r.wait = wait
 	if idle := cmp.Or(server.IdleTimeout, server.ReadTimeout); idle > 0 {
-		r.late = time.AfterFunc(idle, r.end)
+		r.late = time.AfterFunc(idle, r.stop)
 	}
 }
 
-// end ends the rest, and the connection with it.
-func (r *resting) end() {
+// stop ends the rest.
+func (r *resting) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ends = true
 	if r.wait != nil {
 		r.wait.Stop()
 	}
@@ -89,9 +78,5 @@ func (r *resting) over() {
 		r.late.Stop()
 	}
 	r.lounge.leave(r)
-	if r.ends {
-		r.conn.Close()
-	} else {
-		giveBack(r.conn, r.lounge.server, nil)
-	}
+	giveBack(r.conn, r.lounge.server, nil)
 }

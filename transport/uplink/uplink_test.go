@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -331,3 +332,33 @@ func FuzzBody(f *testing.F) {
 }
 
 var paths = []string{"commands/ack", "events", "heartbeat"}
+
+// After a sign of life the connection is not net/http's any more, and goes on where there is more to say.
+func TestSignOfLife(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	defer c.Close()
+	states := make(chan http.ConnState, 10)
+	s := httptest.NewUnstartedServer(http.StripPrefix("/api/v1", uplink.Handler(c, uplink.HandlerOptions{})))
+	s.Config.ConnState = func(_ net.Conn, s http.ConnState) { states <- s }
+	s.Start()
+	defer s.Close()
+	tr, err := uplink.New(s.URL, uplink.Options{})
+	require.NoError(t, err)
+	l, err := tr.Attach(hello)
+	require.NoError(t, err)
+	defer l.Close()
+	for _, say := range []struct {
+		events []event.Event
+		states []http.ConnState
+	}{
+		{[]event.Event{{Type: "job_started"}}, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
+		{nil, []http.ConnState{http.StateActive, http.StateHijacked}},
+		{[]event.Event{{Type: "job_ended"}}, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
+	} {
+		require.NoError(t, l.Report(t.Context(), say.events...))
+		for _, want := range say.states {
+			require.Equal(t, want, <-states)
+		}
+	}
+}
