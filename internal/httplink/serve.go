@@ -7,15 +7,13 @@ import (
 	"github.com/miglink/miglink/transport"
 )
 
-// Serve is mux, but that what it does not serve is answered with a problem document.
+// nothing is the pattern of what is not served.
+const nothing = "/"
+
+// Serve returns mux, which answers what it does not serve with a problem document from now on.
 func Serve(mux *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
-			unserved(w, mux, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	mux.HandleFunc(nothing, func(w http.ResponseWriter, r *http.Request) { unserved(w, mux, r) })
+	return mux
 }
 
 // unserved tells a wrong method from a wrong path.
@@ -24,7 +22,7 @@ func unserved(w http.ResponseWriter, mux *http.ServeMux, r *http.Request) {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := mux.Handler(other); pattern != "" {
+		if _, pattern := mux.Handler(other); pattern != nothing {
 			wanted = append(wanted, method)
 		}
 	}
