@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,13 +34,13 @@ func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	if !Alone(r) {
 		return nil, false
 	}
-	return borrow(w, r)
+	return borrow(w, r, func(*http.Server) bool { return false })
 }
 
-// borrow is Borrow where it is known that nothing is to come of a body.
-func borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
+// borrow is Borrow where it is known that nothing is to come of a body, but for connections of some servers.
+func borrow(w http.ResponseWriter, r *http.Request, but func(*http.Server) bool) (*Borrowed, bool) {
 	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close {
+	if !ok || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || closes(w.Header()) || but(server) {
 		return nil, false
 	}
 	header := w.Header().Clone() // who has set it may go on
@@ -49,10 +50,13 @@ func borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	}
 	first, _ := buffered.Peek(buffered.Reader.Buffered())
 	return &Borrowed{
-		conn: unwrap(conn), server: server, header: header, status: http.StatusOK,
+		conn: Unwrap(conn), server: server, header: header, status: http.StatusOK,
 		first: bytes.Clone(first), waiting: true,
 	}, true
 }
+
+// closes says whether an answer is the last of its connection.
+func closes(h http.Header) bool { return strings.EqualFold(h.Get("Connection"), "close") }
 
 // Alone says whether a connection is that of one GET without a body, with nothing more to come before it is answered.
 func Alone(r *http.Request) bool {
@@ -101,7 +105,7 @@ func (b *Borrowed) Write(p []byte) (int, error) { return b.body.Write(p) }
 func (b *Borrowed) Answer(limit time.Duration, last bool) {
 	b.allow(time.Time{}, false)
 	if b.send(limit, last) {
-		giveBack(b.conn, b.server, b.first)
+		giveBack(b.conn, b.server, nil)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // is how they end with it.
 type lounge struct {
 	server  *http.Server
+	addr    net.Addr // of the first
 	resting map[*resting]struct{}
 	closed  chan struct{}
 }
@@ -25,7 +26,7 @@ func enter(s *http.Server, r *resting) *lounge {
 	defer loungesMu.Unlock()
 	l := lounges[s]
 	if l == nil {
-		l = &lounge{server: s, resting: map[*resting]struct{}{}, closed: make(chan struct{})}
+		l = &lounge{server: s, addr: r.conn.LocalAddr(), resting: map[*resting]struct{}{}, closed: make(chan struct{})}
 		lounges[s] = l
 		go s.Serve(l) //nolint:errcheck // it closes l where it fails
 	}
@@ -73,9 +74,4 @@ func (l *lounge) Accept() (net.Conn, error) {
 }
 
 // Addr implements net.Listener.
-func (l *lounge) Addr() net.Addr { return loungeAddr{} }
-
-type loungeAddr struct{}
-
-func (loungeAddr) Network() string { return "lounge" }
-func (loungeAddr) String() string  { return "lounge" }
+func (l *lounge) Addr() net.Addr { return l.addr }

@@ -37,17 +37,13 @@ func returned(c net.Conn, s *http.Server, first []byte) net.Conn {
 	return b
 }
 
-// unwrap is the connection that was returned.
-func unwrap(c net.Conn) net.Conn {
+// Unwrap is the connection that was returned, whose first request was read.
+func Unwrap(c net.Conn) net.Conn {
 	switch b := c.(type) {
 	case *back:
-		if len(b.first) == 0 {
-			return b.Conn
-		}
+		return b.Conn
 	case backTLS:
-		if len(b.first) == 0 {
-			return b.Conn
-		}
+		return b.Conn
 	}
 	return c
 }

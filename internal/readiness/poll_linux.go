@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Supported says whether the system has what On needs.
+const Supported = true
+
 // poll is an epoll instance, and a goroutine that is there while there are waits. Go's own poller watches it.
 type poll struct {
 	fd    int
@@ -17,7 +20,7 @@ type poll struct {
 }
 
 var (
-	mu      sync.Mutex // guards these, waits, and that a fd is the current poll's
+	mu      sync.Mutex // guards these, and the waits of a poll
 	current *poll      // nil: there are no waits
 	lastID  uint64
 )

@@ -4,6 +4,9 @@ package readiness
 
 import "syscall"
 
+// Supported says whether the system has what On needs.
+const Supported = false
+
 type poll struct{}
 
 func on(syscall.RawConn, func()) (*Wait, bool) { return nil, false }
