@@ -32,7 +32,7 @@ func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport
 	if err != nil {
 		return nil, err
 	}
-	hello.VM = box.vm // it keeps nothing of a request, which goes
+	hello.VM = box.vm // a link for commands keeps nothing of a request, which goes; see attach, too
 	l := &link{c: c, hello: hello, box: box, woken: make(chan struct{}, 1), done: make(chan struct{})}
 	l.window = c.opts.Window
 	if hello.Window > 0 {

@@ -89,7 +89,7 @@ func takeOver(w http.ResponseWriter, r *http.Request) (response, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return &owned{conn: conn, header: header}, true
+	return &owned{conn: httplink.Unwrap(conn), header: header}, true
 }
 
 // chunks are lent to responses while they write.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/readiness"
 	"github.com/miglink/miglink/transport/framed"
 )
@@ -31,6 +32,7 @@ type upgrading struct {
 // Hijack implements http.Hijacker.
 func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	conn = httplink.Unwrap(conn)
 	if err != nil || buffered.Reader.Buffered() > 0 { // which websocket refuses
 		return conn, buffered, err
 	}
@@ -42,6 +44,7 @@ func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type serverPipe struct {
 	pipe
 	reader *bufio.Reader // what conn reads from; the zero Reader while the pipe rests
+	cannot bool          // rest
 
 	mu   sync.Mutex
 	rest *readiness.Wait // the latest; nil before the first
@@ -49,7 +52,7 @@ type serverPipe struct {
 }
 
 func newServerPipe(conn *websocket.Conn, reader *bufio.Reader) *serverPipe {
-	return &serverPipe{pipe: pipe{conn: conn, most: framed.MaxHello}, reader: reader}
+	return &serverPipe{pipe: pipe{conn: conn, most: framed.MaxHello}, reader: reader, cannot: !readiness.Supported}
 }
 
 // Trust implements framed.Guarded.
@@ -57,7 +60,7 @@ func (p *serverPipe) Trust() { p.most = maxMessage }
 
 // Rest implements framed.Resting.
 func (p *serverPipe) Rest(wake func()) bool {
-	if p.reader.Buffered() > 0 {
+	if p.cannot || p.reader.Buffered() > 0 {
 		return false
 	}
 	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
@@ -77,6 +80,7 @@ func (p *serverPipe) Rest(wake func()) bool {
 		wake()
 	})
 	if !ok {
+		p.cannot = true
 		p.buffer()
 		return false
 	}

@@ -1,7 +1,10 @@
 package ws_test
 
 import (
+	"bufio"
 	"crypto/tls"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -95,4 +98,32 @@ func detached(t *testing.T, c *controller.Controller) {
 		p, _ := c.Presence("vm-1")
 		return !p.Attached
 	}, time.Minute, time.Millisecond)
+}
+
+// What is between may keep connections: a link rests on one, too, that has rested before.
+func TestRestsAgain(t *testing.T) { //nolint:paralleltest // see rests
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere a goroutine waits for each link")
+	}
+	c, s := serve(t, 0)
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	ask := func(request string, status int) {
+		_, err := io.WriteString(conn, request)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, status, resp.StatusCode)
+	}
+	ask("POST /api/v1/vms/vm-2/events HTTP/1.1\r\nHost: c\r\nMiglink-Rest: 1\r\nContent-Length: 2\r\n\r\n[]", http.StatusOK)
+	ask("GET /api/v1/vms/vm-1/commands/ws HTTP/1.1\r\nHost: c\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: miglink.v1.greeted\r\n\r\n",
+		http.StatusSwitchingProtocols)
+	rests(t)
+	p, _ := c.Presence("vm-1")
+	require.True(t, p.Attached)
 }
