@@ -35,6 +35,7 @@ type Options struct {
 type Transport struct {
 	base *url.URL
 	o    Options
+	own  bool // o.Client is nobody else's
 	up   *uplink.Transport
 }
 
@@ -44,7 +45,8 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Client == nil {
+	own := o.Client == nil
+	if own {
 		o.Client = httplink.NewClient(nil)
 	}
 	if o.Keepalive == 0 {
@@ -54,12 +56,17 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{base: base, o: o, up: up}, nil
+	return &Transport{base: base, o: o, own: own, up: up}, nil
 }
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+	t, err := New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+	if err != nil {
+		return nil, err
+	}
+	t.own = true
+	return t, nil
 }
 
 // Dial opens a stream and waits for its first byte, which a proxy that buffers would hold back.
@@ -80,6 +87,9 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 			return nil, ctx.Err()
 		}
 		return nil, err
+	}
+	if t.own {
+		l.client = t.o.Client
 	}
 	l.start(hello.Window)
 	return l, nil

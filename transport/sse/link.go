@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ var errSilent = errors.New("sse: nothing was heard of the controller for too lon
 // link reads commands from a stream; acks and events go by the uplink.
 type link struct {
 	up     *uplink.Link
+	client *http.Client    // whose idle connections end with the link; nil: somebody else's
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
 	in     inbox.Inbox
@@ -151,7 +153,8 @@ func (l *link) keepAlive() {
 			continue
 		}
 		wait = l.keepalive
-		if err := l.Report(l.ctx); err != nil {
+		l.in.Begin()
+		if err := l.sent(l.ctx, l.up.SignOfLife(l.ctx)); err != nil {
 			l.cancel(err)
 			return
 		}
@@ -201,5 +204,10 @@ func (l *link) Close() error {
 	l.cancel(transport.ErrClosed)
 	l.in.End()
 	l.running.Wait()
+	defer func() {
+		if l.client != nil { // one that rests outlives a server that only stops to listen
+			l.client.CloseIdleConnections()
+		}
+	}()
 	return l.up.Close()
 }

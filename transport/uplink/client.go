@@ -25,7 +25,7 @@ const postTimeout = 30 * time.Second
 
 // Options are optional.
 type Options struct {
-	// Client sends the requests. Its idle connections are closed with each link. Default: one of the package's own.
+	// Client sends the requests. Default: one of the package's own.
 	Client *http.Client
 	// Token is asked for a bearer token before each request. Default: none.
 	Token transport.TokenSource
@@ -229,7 +229,7 @@ func (l *Link) postAcks(acks []ack.Ack) error {
 	if err != nil {
 		return errNoJSON
 	}
-	resp, err := l.do(l.ctx, l.acks, body)
+	resp, err := l.do(l.ctx, l.acks, body, false)
 	if err != nil {
 		return err
 	}
@@ -253,6 +253,13 @@ func (l *Link) postAcks(acks []ack.Ack) error {
 
 // Report implements transport.Link.
 func (l *Link) Report(ctx context.Context, events ...event.Event) error {
+	return l.reportAll(ctx, events, false)
+}
+
+// SignOfLife is Report without events, of a VM that has nothing to say for a while either.
+func (l *Link) SignOfLife(ctx context.Context) error { return l.reportAll(ctx, nil, true) }
+
+func (l *Link) reportAll(ctx context.Context, events []event.Event, rest bool) error {
 	if l.ctx.Err() != nil {
 		return transport.ErrClosed
 	}
@@ -261,7 +268,7 @@ func (l *Link) Report(ctx context.Context, events ...event.Event) error {
 	defer context.AfterFunc(l.ctx, cancel)()
 	for from := 0; ; {
 		part := append([]event.Event{}, events[from:from+event.Batch(events[from:])]...)
-		if err := l.report(ctx, part); err != nil {
+		if err := l.report(ctx, part, rest); err != nil {
 			if l.ctx.Err() != nil {
 				return transport.ErrClosed
 			}
@@ -273,12 +280,12 @@ func (l *Link) Report(ctx context.Context, events ...event.Event) error {
 	}
 }
 
-func (l *Link) report(ctx context.Context, events []event.Event) error {
+func (l *Link) report(ctx context.Context, events []event.Event, rest bool) error {
 	body, err := wirejson.Marshal(events)
 	if err != nil {
 		return errNoJSON
 	}
-	resp, err := l.do(ctx, l.events, body)
+	resp, err := l.do(ctx, l.events, body, rest)
 	if err != nil {
 		return err
 	}
@@ -291,12 +298,15 @@ func (l *Link) report(ctx context.Context, events []event.Event) error {
 
 var errNoJSON = transport.Errorf(transport.CodeInvalid, "what is to be sent is not JSON")
 
-// do sends one POST. Its body is read within the same time limit.
-func (l *Link) do(ctx context.Context, url string, body []byte) (*http.Response, error) {
+// do sends one POST, after which the connection may rest. Its answer's body is read within the same time limit.
+func (l *Link) do(ctx context.Context, url string, body []byte, rest bool) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err == nil {
 		req.Header.Set("Content-Type", "application/json")
+		if rest {
+			req.Header.Set(restHeader, "1")
+		}
 		err = httplink.Authorize(ctx, req.Header, l.t.token)
 	}
 	if err != nil {
@@ -319,6 +329,5 @@ func (l *Link) Close() error {
 	l.mu.Unlock()
 	l.crew.Wait()
 	l.post() // which tells those who wait
-	l.t.client.CloseIdleConnections()
 	return nil
 }

@@ -20,6 +20,9 @@ const (
 	MaxBatch = ack.MaxBatch     // acks, and as many events
 )
 
+// restHeader says that the client has nothing to say for a while.
+const restHeader = "Miglink-Rest"
+
 // HandlerOptions are optional.
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
@@ -31,8 +34,10 @@ type HandlerOptions struct {
 // Handler serves the three endpoints on patterns that begin with /vms/; t is where the acks and events
 // go, each POST through an uplink of its own.
 //
-// After a POST of no events, by which a VM says that it has nothing to say, a connection over HTTP/1.1 rests: it is taken
-// over, and goes back to its server when there is something to read, whose ConnContext and ConnState see it again then.
+// Where a POST of events says that no other comes for a while, its connection over HTTP/1.1 rests on Linux: it is taken
+// over, and goes back to its server, by http.Server.Serve, when there is something to read. The server's BaseContext,
+// ConnContext and ConnState see it again then, and a middleware sees a ResponseWriter that is not to be used any more. It
+// ends with the server, but SetKeepAlivesEnabled does not reach it.
 func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -139,10 +144,10 @@ func events(w http.ResponseWriter, r *http.Request, link transport.Link, body []
 		return err
 	}
 	answer := func(w http.ResponseWriter) { httplink.WriteJSON(w, http.StatusOK, taken{len(list)}) }
-	if len(list) > 0 {
-		answer(w)
+	if r.Header.Get(restHeader) == "1" {
+		httplink.Rest(w, r, body, answer)
 	} else {
-		httplink.Rest(w, r, answer)
+		answer(w)
 	}
 	return nil
 }

@@ -32,6 +32,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var hello = transport.Hello{VM: "vm-1", Instance: "i-1", Uplink: true}
 
+// ownClient is a client whose connections end with the test.
+func ownClient(t *testing.T) *http.Client {
+	t.Helper()
+	c := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
 func attach(t *testing.T, o uplink.Options) *uplink.Link {
 	t.Helper()
 	tr, err := uplink.New("http://controller", o)
@@ -229,7 +237,7 @@ func TestDial(t *testing.T) {
 	})))
 	defer s.Close()
 	token := "of vm-1"
-	tr, err := uplink.New(s.URL, uplink.Options{Token: func(context.Context) (string, error) { return token, nil }})
+	tr, err := uplink.New(s.URL, uplink.Options{Client: ownClient(t), Token: func(context.Context) (string, error) { return token, nil }})
 	require.NoError(t, err)
 	l, err := tr.Dial(t.Context(), hello)
 	require.NoError(t, err)
@@ -258,7 +266,7 @@ func TestManyEvents(t *testing.T) {
 	defer c.Close()
 	s := httptest.NewServer(http.StripPrefix("/api/v1", uplink.Handler(c, uplink.HandlerOptions{})))
 	defer s.Close()
-	tr, err := uplink.New(s.URL, uplink.Options{})
+	tr, err := uplink.New(s.URL, uplink.Options{Client: ownClient(t)})
 	require.NoError(t, err)
 	l, err := tr.Dial(t.Context(), hello)
 	require.NoError(t, err)
@@ -333,7 +341,7 @@ func FuzzBody(f *testing.F) {
 
 var paths = []string{"commands/ack", "events", "heartbeat"}
 
-// After a sign of life the connection is not net/http's any more, and goes on where there is more to say.
+// After a sign of life the connection is not net/http's any more, until there is more to say.
 func TestSignOfLife(t *testing.T) {
 	t.Parallel()
 	c := controller.New(memory.New(), controller.Options{})
@@ -343,22 +351,27 @@ func TestSignOfLife(t *testing.T) {
 	s.Config.ConnState = func(_ net.Conn, s http.ConnState) { states <- s }
 	s.Start()
 	defer s.Close()
-	tr, err := uplink.New(s.URL, uplink.Options{})
+	tr, err := uplink.New(s.URL, uplink.Options{Client: ownClient(t)})
 	require.NoError(t, err)
 	l, err := tr.Attach(hello)
 	require.NoError(t, err)
 	defer l.Close()
 	for _, say := range []struct {
-		events []event.Event
+		what   func() error
 		states []http.ConnState
 	}{
-		{[]event.Event{{Type: "job_started"}}, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
-		{nil, []http.ConnState{http.StateActive, http.StateHijacked}},
-		{[]event.Event{{Type: "job_ended"}}, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
+		{func() error { return l.Report(t.Context()) }, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
+		{func() error { return l.SignOfLife(t.Context()) }, []http.ConnState{http.StateActive, http.StateHijacked}},
+		{func() error { return l.SignOfLife(t.Context()) }, []http.ConnState{http.StateNew, http.StateActive, http.StateHijacked}},
+		{func() error { return l.Report(t.Context(), event.Event{Type: "job_ended"}) }, []http.ConnState{http.StateNew, http.StateActive, http.StateIdle}},
 	} {
-		require.NoError(t, l.Report(t.Context(), say.events...))
+		require.NoError(t, say.what())
 		for _, want := range say.states {
 			require.Equal(t, want, <-states)
 		}
 	}
+	p, _ := c.Presence("vm-1")
+	require.True(t, p.Online)
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, l.SignOfLife(t.Context()), transport.ErrClosed)
 }
