@@ -35,14 +35,27 @@ type Outlet struct {
 }
 
 // Open has what link receives sent, from now on until ctx ends or the crew's work does. Prompt means that to send
-// waits for nobody while few bytes are under way, so that who sends a command may be the one to write it.
+// waits for nobody while few bytes are under way, so that who sends a command may be the one to write it, and Open sends
+// what has waited for the link.
 func (o *Outlet) Open(ctx context.Context, c *Crew, owner Owner, link transport.Link, prompt bool) {
 	o.crew, o.owner, o.link, o.prompt = c, owner, link, prompt
 	o.sender.Do = o.sendSoon
-	if p, ok := link.(transport.Pusher); ok {
-		p.Push(o.push)
-	} else {
+	p, ok := link.(transport.Pusher)
+	if !ok {
 		c.running.Go(func() { o.receive(ctx) })
+		return
+	}
+	o.sending = true // what is due by now is sent below
+	p.Push(o.push)
+	owner.Lock()
+	defer owner.Unlock()
+	o.sending = false
+	switch {
+	case owner.Ended():
+	case prompt:
+		o.sendDue()
+	default:
+		c.Work(&o.sender)
 	}
 }
 
