@@ -34,13 +34,19 @@ func Borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
 	if !Alone(r) {
 		return nil, false
 	}
-	return borrow(w, r, func(*http.Server) bool { return false })
+	return borrow(w, r)
 }
 
-// borrow is Borrow where it is known that nothing is to come of a body, but for connections of some servers.
-func borrow(w http.ResponseWriter, r *http.Request, but func(*http.Server) bool) (*Borrowed, bool) {
-	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || closes(w.Header()) || but(server) {
+// serverOf is the server that a request came to, or nil.
+func serverOf(r *http.Request) *http.Server {
+	s, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	return s
+}
+
+// borrow is Borrow where it is known that nothing is to come of a body.
+func borrow(w http.ResponseWriter, r *http.Request) (*Borrowed, bool) {
+	server := serverOf(r)
+	if server == nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close || closes(w.Header()) {
 		return nil, false
 	}
 	header := w.Header().Clone() // who has set it may go on

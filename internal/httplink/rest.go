@@ -19,11 +19,11 @@ const answerLimit = 15 * time.Second
 // read, when the server is closed, which closes it, and after the server's IdleTimeout, to be idle for as long again.
 // The body is that of the request, read to its end: what is left of one would be taken for the next request.
 func Rest(w http.ResponseWriter, r *http.Request, body []byte, answer func(http.ResponseWriter)) {
-	if r.ContentLength != int64(len(body)) || !readiness.Supported {
-		answer(w)
-		return
+	var b *Borrowed
+	ok := r.ContentLength == int64(len(body)) && readiness.Supported && !restless(serverOf(r))
+	if ok {
+		b, ok = borrow(w, r)
 	}
-	b, ok := borrow(w, r, restless)
 	if !ok {
 		answer(w)
 		return

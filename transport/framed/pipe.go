@@ -37,7 +37,7 @@ type Resting interface {
 	Pipe
 	// Rest is called by the goroutine that calls Recv. It returns false as soon as there is something to Recv, be it
 	// an error. Where there was nothing for a while it returns true, and has wake called, once, in a goroutine of its
-	// own, when there is.
+	// own, when there is: the error after Close, for one.
 	Rest(wake func()) bool
 }
 

@@ -133,8 +133,8 @@ func decodeCommand(e *sse.Event) (transport.Delivery, error) {
 	return d, nil
 }
 
-// quiet is how long nothing goes up before a sign of life does, if there was none for as long as the keepalive: the
-// controller then keeps less of the connection that it came by.
+// quiet is for how long nothing has gone up when a sign of life that is due does: after it the controller keeps less of
+// the connection. The first is due at once.
 const quiet = 2 * time.Second
 
 // keepAlive keeps the promise of Hello.Alive where nothing else goes up.
@@ -204,10 +204,9 @@ func (l *link) Close() error {
 	l.cancel(transport.ErrClosed)
 	l.in.End()
 	l.running.Wait()
-	defer func() {
-		if l.client != nil { // one that rests outlives a server that only stops to listen
-			l.client.CloseIdleConnections()
-		}
-	}()
-	return l.up.Close()
+	err := l.up.Close()
+	if l.client != nil { // one that rests outlives a server that only stops to listen
+		l.client.CloseIdleConnections()
+	}
+	return err
 }

@@ -119,8 +119,7 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request, grant transport
 	}
 	p.Trust()
 	session := framed.Attach(h.ctx, p, link, grant, framed.ServeOptions{Keepalive: h.keepalive, Prompt: true})
-	vm := strings.Clone(hello.VM) // it is part of the request, which goes
-	session.Start(func(err error) { h.ended(vm, err) })
+	h.start(session, hello.VM)
 }
 
 // accept waits for the hello. Whoever ends the links of t waits for what goes on after that.
@@ -137,6 +136,11 @@ func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, gran
 		h.ended(vm, err)
 		return
 	}
+	h.start(session, vm)
+}
+
+func (h *handler) start(session *framed.Session, vm string) {
+	vm = strings.Clone(vm) // it is part of the request, which goes
 	session.Start(func(err error) { h.ended(vm, err) })
 }
 
