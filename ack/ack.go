@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // Stage is how far a command has come.
@@ -36,10 +38,15 @@ const (
 	Dead        Stage = "dead"        // given up: delivered as often as allowed, never heard of
 )
 
-// MaxText bounds Reason and MaxResult bounds Result and Data, in bytes.
+// Limits on the fields of an ack. They hold on every transport.
 const (
-	MaxText   = 4 << 10
-	MaxResult = 64 << 10
+	MaxText   = 4 << 10           // bytes, of a reason
+	MaxResult = 64 << 10          // bytes
+	MaxDepth  = document.MaxDepth // objects and arrays within each other, in a result
+
+	maxID      = 128     // bytes, of a command's ID: command.MaxIDLength, of a package that is not below this one
+	maxRun     = 64      // bytes
+	maxAttempt = 1 << 30 // so that there is a next one on every machine, and in Protocol Buffers
 )
 
 // ErrInvalid is wrapped by every validation error of this package.
@@ -93,30 +100,62 @@ type Ack struct {
 	Stage     Stage     `json:"status"`
 	Attempt   int       `json:"attempt,omitempty"` // of the delivery it is about; 0 is the latest
 	Time      time.Time `json:"timestamp,omitzero"`
+	// CreatedAt is that of the command, where another of the same ID may have taken its place by now: of what is said again
+	// after a link has ended, or long after. Zero is not said.
+	CreatedAt time.Time `json:"created_at,omitzero"`
 
+	// Code is for programs: why it has come to this stage, where the stage alone does not say it.
+	Code Code `json:"code,omitempty"`
 	// Reason is for people: why it failed, was rejected, cancelled or deferred.
 	Reason string `json:"reason,omitempty"`
 	// Result is what a handler returned, with a final stage, or what it reports, with progress.
 	Result json.RawMessage `json:"result,omitempty"`
+	// Run goes with started and deferred: a name for this run of the handler, said again whenever they are. Two machines may have one
+	// instance, as after a VM was cloned while its agent ran; two runs have no common name.
+	Run string `json:"run,omitempty"`
+	// Again goes with started: to run the command is safe also where another instance of the agent runs it, or has.
+	Again bool `json:"again,omitempty"`
+	// EndsIn goes with started and progress of a run that is limited, in milliseconds from when the run began, at most MaxEndsIn:
+	// by then the agent has ended it, or given it up. Zero is not said.
+	EndsIn uint64 `json:"ends_in,omitempty"`
 	// RetryAfter goes with deferred, in seconds: not before this long from now.
 	RetryAfter float64 `json:"retry_after,omitempty"`
 }
 
-// Validate checks that an agent may say a.
+// Validate checks that an agent may say a, and that whoever records it, or passes it on, can read it again: a result is
+// JSON of at most MaxResult bytes and MaxDepth levels, in UTF-8, without NUL and half surrogate pairs in its strings; a
+// reason is UTF-8 without NUL. An error wraps ErrInvalid, names the field as it is on the wire, and quotes no result.
 func (a Ack) Validate() error {
 	switch {
 	case a.CommandID == "":
 		return fmt.Errorf("%w: command_id is empty", ErrInvalid)
 	case a.Stage == "" || a.Stage == Queued || a.Stage == Delivered || a.Stage == Dead || !a.Stage.Known():
 		return fmt.Errorf("%w: status %.40q is not for an agent to say", ErrInvalid, string(a.Stage))
-	case a.Attempt < 0:
-		return fmt.Errorf("%w: attempt is negative", ErrInvalid)
-	case len(a.Reason) > MaxText:
-		return fmt.Errorf("%w: reason has %d bytes, at most %d are allowed", ErrInvalid, len(a.Reason), MaxText)
-	case len(a.Result) > MaxResult:
-		return fmt.Errorf("%w: result has %d bytes, at most %d are allowed", ErrInvalid, len(a.Result), MaxResult)
-	case a.RetryAfter < 0 || a.RetryAfter > MaxRetryAfter.Seconds():
-		return fmt.Errorf("%w: retry_after is not within 0 and %.0f seconds", ErrInvalid, MaxRetryAfter.Seconds())
+	case a.Attempt < 0 || a.Attempt > maxAttempt:
+		return fmt.Errorf("%w: attempt is %d, 0 to %d are allowed", ErrInvalid, a.Attempt, maxAttempt)
+	case a.EndsIn > uint64(MaxEndsIn.Milliseconds()):
+		return fmt.Errorf("%w: ends_in is %d, 0 to %d milliseconds are allowed", ErrInvalid, a.EndsIn, MaxEndsIn.Milliseconds())
+	case !(a.RetryAfter >= 0 && a.RetryAfter <= MaxRetryAfter.Seconds()): // which is so of what is no number
+		return fmt.Errorf("%w: retry_after is %v, 0 to %.0f seconds are allowed", ErrInvalid, a.RetryAfter, MaxRetryAfter.Seconds())
+	}
+	err := document.CheckName("command_id", a.CommandID, maxID)
+	if err == nil {
+		err = a.Code.Validate()
+	}
+	if y := a.CreatedAt.Year(); err == nil && (y < 0 || y > 9999) {
+		err = fmt.Errorf("created_at is in the year %d, 0 to 9999 are allowed", y)
+	}
+	if err == nil && a.Reason != "" {
+		err = document.CheckText("reason", a.Reason, MaxText)
+	}
+	if err == nil && a.Run != "" {
+		err = document.CheckName("run", a.Run, maxRun)
+	}
+	if err == nil && len(a.Result) > 0 {
+		err = document.Check("result", a.Result, document.Rules{Bytes: MaxResult})
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return nil
 }
@@ -124,11 +163,20 @@ func (a Ack) Validate() error {
 // MaxRetryAfter is the longest that an agent may defer a command for at a time.
 const MaxRetryAfter = 24 * time.Hour
 
+// MaxEndsIn is the most that an agent may say a run takes: the longest limit of a run, and a day to end it.
+const MaxEndsIn = 8 * 24 * time.Hour
+
+// Abandons says whether a ends a run that may still be going on: it has outlived its limit, and its handler may not have
+// returned. Should the handler come to another end later, that counts.
+func (a Ack) Abandons() bool { return a.Stage == Failed && a.Code == CodeRunTimeout }
+
 // Delay is RetryAfter as a duration.
 func (a Ack) Delay() time.Duration { return time.Duration(a.RetryAfter * float64(time.Second)) }
 
 // Size bounds what a takes on a wire, in bytes: text may grow to six times its length as JSON.
-func (a Ack) Size() int { return 256 + 6*(len(a.CommandID)+len(a.Reason)) + len(a.Result) }
+func (a Ack) Size() int {
+	return 256 + 6*(len(a.CommandID)+len(a.Reason)) + len(a.Code) + len(a.Result)
+}
 
 // Limits of one message, which Batch keeps to. They fit every transport.
 const (

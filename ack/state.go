@@ -5,14 +5,18 @@ type State struct {
 	Stage   Stage `json:"stage"`
 	Attempt int   `json:"attempt,omitempty"` // the latest delivery; 0 is none yet
 
-	// Round is the first attempt of the present round. A deferral ends a round; the next attempt
-	// begins another, in which the stages are gone through again.
+	// Round is the first attempt of the present round. A deferral ends a round; the next attempt that the agent knows of, which
+	// may be one that was delivered before, begins another, in which the stages are gone through again.
 	Round int `json:"round,omitempty"`
 
 	// Verdict is set where a final stage is the controller's own conclusion (expired, superseded,
 	// dead, cancelled before it was delivered) and not the agent's word. Should the agent have run
 	// the command all the same, its word replaces the verdict: what happened is what happened.
 	Verdict bool `json:"verdict,omitempty"`
+
+	// Abandoned is set where the agent has said failed, with CodeRunTimeout: its handler may not have returned. Should the
+	// agent say later what it has come to, that replaces this one, as it does a verdict.
+	Abandoned bool `json:"abandoned,omitempty"`
 }
 
 // Settled says whether the command needs no more deliveries.
@@ -20,9 +24,10 @@ func (s State) Settled() bool { return s.Stage.Final() }
 
 // Merge adds the agent's word to what is known and says whether that changed anything.
 //
-// States are ordered by round, then by stage, then a verdict, then a final stage said by the agent;
-// the result is never lower than s. Of two final stages the first stays. Merge is idempotent, but
-// for progress, each of which counts.
+// States are ordered by round, then by stage, then a verdict, then a run that the agent has abandoned, then any other final
+// stage said by the agent; Deferred is the first stage of the next round. The result is never lower than s. Of two final stages
+// the first stays. That a start was refused does not replace the end for which it was. Merge is idempotent, but for progress,
+// each of which counts.
 func (s State) Merge(a Ack) (State, bool) {
 	attempt := a.Attempt
 	if attempt == 0 {
@@ -32,14 +37,18 @@ func (s State) Merge(a Ack) (State, bool) {
 	next.Attempt = max(attempt, s.Attempt)
 	switch {
 	case a.Stage.Final():
-		if s.Settled() && !s.Verdict {
+		open := !s.Settled() || s.Verdict || s.Abandoned && !a.Abandons()
+		if !open || s.Settled() && a.Code == CodeRefused {
 			return s, false
 		}
-		next.Stage, next.Verdict = a.Stage, false
+		next.Stage, next.Verdict, next.Abandoned = a.Stage, false, a.Abandons()
 		return next, true
 	case s.Settled() || attempt < s.Round:
 		return s, false
-	case s.Stage == Deferred && attempt > s.Attempt:
+	case a.Stage == Deferred:
+		next.Stage, next.Round = Deferred, attempt+1
+		return next, true
+	case s.Stage == Deferred:
 		next.Stage, next.Round = a.Stage, attempt
 		return next, true
 	case a.Stage.rank() > s.Stage.rank() || a.Stage == Progress && s.Stage == Progress:
@@ -59,17 +68,15 @@ func (s State) Conclude(stage Stage) (State, bool) {
 }
 
 // Deliver notes that attempt n was handed to a link. A redelivery asks after a command, it does not
-// undo what the agent has said of it; only after a deferral does it begin a new round.
+// undo what the agent has said of it, but for a deferral.
 func (s State) Deliver(n int) (State, bool) {
 	if s.Settled() || n <= s.Attempt {
 		return s, false
 	}
 	s.Attempt = n
 	switch s.Stage {
-	case "", Queued:
+	case "", Queued, Deferred:
 		s.Stage = Delivered
-	case Deferred:
-		s.Stage, s.Round = Delivered, n
 	}
 	return s, true
 }

@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -106,7 +106,7 @@ func acksOf(batch []*letter) []ack.Ack {
 // answered is what follows from the answer to a batch.
 func (a *Agent) answered(batch []*letter, err error) error {
 	if err != nil && !transport.Refused(err) {
-		a.out.sent(len(batch), batch)
+		a.out.sent(batch, batch)
 		return err
 	}
 	var again []*letter
@@ -116,6 +116,11 @@ func (a *Agent) answered(batch []*letter, err error) error {
 		if retryable(refusal) {
 			again = append(again, l)
 			fatal = refusal
+			continue
+		}
+		if plain := l.without(refusal); plain != nil {
+			a.remember(plain.ack)
+			again = append(again, plain)
 			continue
 		}
 		for _, done := range l.done {
@@ -128,8 +133,31 @@ func (a *Agent) answered(batch []*letter, err error) error {
 			a.refused(*l.ack, refusal)
 		}
 	}
-	a.out.sent(len(batch), again)
+	a.out.sent(batch, again)
 	return fatal
+}
+
+// without is the end of a command said again, without the result and the reason that the controller refuses: it may be of
+// a version that takes less, and the command did end. It is nil where the refusal is another, or there is nothing more
+// to leave out.
+func (l *letter) without(refusal error) *letter {
+	if l.plain || !l.ack.Stage.Final() || l.ack.Reason == "" && l.ack.Result == nil ||
+		!errors.Is(refusal, transport.ErrInvalid) && !errors.Is(refusal, transport.ErrTooLarge) {
+		return nil
+	}
+	plain := *l.ack
+	plain.Result = nil
+	plain.Reason = reasonOf("the controller did not take the reason and the result: " + transport.AsError(refusal).Message)
+	return &letter{ack: &plain, done: l.done, finally: l.finally, plain: true}
+}
+
+// remember has a.done answer by another end of the same command.
+func (a *Agent) remember(final *ack.Ack) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if final.Code != CodeIDReused { // which is not what came of the command that is remembered
+		a.done.change(final)
+	}
 }
 
 // retryable says whether an ack that was refused is to be said again later, over another link.
@@ -140,12 +168,13 @@ func retryable(err error) bool {
 
 // refused ends a command of which the controller wants to hear no more before it has begun.
 func (a *Agent) refused(said ack.Ack, err error) {
-	a.log.Info("the controller refused an ack", "command_id", said.CommandID, "stage", said.Stage, "error", err)
+	a.peers.Write(context.Background(), slog.LevelInfo, "the controller refused an ack", "",
+		slog.String("command_id", said.CommandID), slog.String("stage", string(said.Stage)), slog.Any("error", err))
 	a.mu.Lock()
 	t := a.tasks[said.CommandID]
-	waits := t != nil && slices.Contains(a.lane, t)
+	waits := t != nil && a.waits(t)
 	a.mu.Unlock()
 	if waits {
-		a.drop(t, refusedEnd(err), nil)
+		a.drop(t, refusedEnd(err, t), nil)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/miglink/miglink/agent/internal/journal"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/clock"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -18,7 +20,9 @@ import (
 type Agent struct {
 	transport transport.Transport
 	opts      Options
+	clock     clock.Clock // set by Run
 	log       *slog.Logger
+	peers     *peerlog.Log // lines that a controller can cause; all others go to log
 	out       *outbox
 	journal   *journal.Journal // nil: none
 
@@ -27,22 +31,33 @@ type Agent struct {
 	stopping bool // takes nothing new
 	handlers map[command.Type]*handler
 	tasks    map[string]*task // held: received and not finished, by command ID
-	lane     []*task          // those that wait for their turn, the next first
 	done     *memory          // finished
 	after    transport.Cursor
+	instance string        // what the process is called, until another uses the name, too
 	keep     time.Duration // how often to say again what is held
 	link     transport.Link
+	links    int           // that were opened
 	relinked chan struct{} // closed when link changes
+	waiting  clock.Reading // when the wait for the next page began
+	late     bool          // the machine may have slept since the link was dialled
 
 	quiet  bool // a page is worked off: what begins is not told, for it may end at once
 	unsaid int  // tasks of which that is so
 	turn   int  // counts the pages that what reads has taken
 	lent   int  // the turn in which another may read on; 0: none
 
-	busy     bool            // one of the lane runs
+	normal, urgent, beside lane // see laneOf
+
+	unwritten bool // something in them is not in the journal
+
+	running  int             // handlers, but of abandoned runs
+	alone    bool            // one of them is of an exclusive command
 	handling context.Context // of all handlers; ends when the agent stops
-	working  int             // goroutines that run handlers and Finally functions
+	working  int             // goroutines that run handlers, but of abandoned runs, and Finally functions
 	rested   chan struct{}   // closed when there are none; nil unless somebody waits
+
+	abandoned int // runs that were, and whose handlers have not returned
+	told      told
 
 	ended chan struct{} // closed when Run returns
 }
@@ -60,7 +75,9 @@ func New(t transport.Transport, o Options) (*Agent, error) {
 		transport: t,
 		opts:      o,
 		log:       o.Log,
+		peers:     peerlog.New(o.Log),
 		out:       newOutbox(),
+		instance:  o.Instance,
 		handlers:  map[command.Type]*handler{},
 		tasks:     map[string]*task{},
 		done:      newMemory(o.Remember),
@@ -69,8 +86,13 @@ func New(t transport.Transport, o Options) (*Agent, error) {
 	}, nil
 }
 
-// Instance is what the agent calls its process.
-func (a *Agent) Instance() string { return a.opts.Instance }
+// Instance is what the agent calls its process. It takes another name where it finds that a process elsewhere has the same,
+// as that of a VM that was cloned while the agent ran.
+func (a *Agent) Instance() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.instance
+}
 
 // Connected says whether a link is open now.
 func (a *Agent) Connected() bool {
@@ -85,7 +107,7 @@ func (a *Agent) Connected() bool {
 // newer instance of the VM has taken over), ErrRevoked.
 //
 // When Run returns no goroutine of the agent is left, but for a handler that does not return within
-// StopGrace.
+// StopGrace, or whose run was abandoned.
 func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	if a.ran {
@@ -95,7 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.ran = true
 	handling, stopHandlers := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopHandlers(nil)
-	a.handling = handling
+	a.handling, a.clock = handling, clock.From(ctx)
 	a.mu.Unlock()
 	defer close(a.ended)
 	if err := a.restore(); err != nil {
@@ -194,4 +216,7 @@ func (a *Agent) setLink(l transport.Link) {
 	a.link = l
 	close(a.relinked)
 	a.relinked = make(chan struct{})
+	if l != nil {
+		a.tellAbandoned()
+	}
 }

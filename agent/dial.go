@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -27,15 +30,19 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 		backoff.WithMaxElapsedTime(0),
 		backoff.WithRandomizationFactor(0), // full jitter is drawn below
 	)
+	dials := &dials{}
 	for {
 		began := time.Now()
-		linked, err := a.attach(ctx)
+		linked, err := a.attach(ctx, dials)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case transport.Terminal(err):
 			a.log.Error("the controller told this agent to stop", "error", err)
 			return err
+		}
+		if linked && errors.Is(err, transport.ErrReplaced) {
+			a.replaced(ctx, dials)
 		}
 		lasted := time.Since(began)
 		if lasted >= goodAfter {
@@ -45,8 +52,11 @@ func (a *Agent) keepLinked(ctx context.Context) error {
 		what := "cannot link"
 		if linked {
 			what = "link lost"
+			if panicked := (*safely.Panic)(nil); errors.As(err, &panicked) {
+				a.panicked("serving the link panicked", panicked)
+			}
 		}
-		a.log.Warn(what, "error", err, "retry_in", wait.Round(time.Millisecond))
+		a.peers.Write(ctx, slog.LevelWarn, what, "", slog.Any("error", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -76,15 +86,17 @@ const maxRetryAfter = 24 * time.Hour
 func retryAfter(err error) time.Duration { return min(transport.RetryAfter(err), maxRetryAfter) }
 
 // attach dials once and serves the link until it ends. The error is never nil.
-func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
+func (a *Agent) attach(ctx context.Context, dials *dials) (linked bool, err error) {
 	a.mu.Lock()
-	hello := transport.Hello{VM: a.opts.VM, Instance: a.opts.Instance, After: a.after, Window: a.opts.Window}
+	hello := transport.Hello{VM: a.opts.VM, Instance: a.instance, After: a.after, Window: a.opts.Window}
+	a.waiting, a.late = a.clock(), false
 	a.mu.Unlock()
 	link, err := a.dial(ctx, hello)
 	if err != nil {
 		return false, err
 	}
-	a.log.Info("linked", "instance", a.opts.Instance)
+	a.linked()
+	a.peers.Write(ctx, slog.LevelInfo, "linked", "", slog.String("instance", hello.Instance))
 
 	ctx, stop := context.WithCancelCause(ctx)
 	if d, ok := link.(transport.Direct); ok && a.journal == nil { // a journal's disk would keep it from reading
@@ -92,6 +104,14 @@ func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
 	}
 	a.setLink(link) // a report that waits for it begins it
 	defer a.setLink(nil)
+	var announcing sync.WaitGroup
+	if dials.announced != hello.Instance { // so that it takes over from an older one before there is anything else to say
+		announcing.Go(func() {
+			if link.Report(ctx) == nil {
+				dials.announced = hello.Instance
+			}
+		})
+	}
 	sent := make(chan error, 1)
 	go func() {
 		err := a.sendAcks(ctx, stop, link)
@@ -101,6 +121,7 @@ func (a *Agent) attach(ctx context.Context) (linked bool, err error) {
 	err = a.receive(ctx, link)
 	stop(nil)
 	link.Close()
+	announcing.Wait()
 	return true, first(err, <-sent)
 }
 
@@ -112,7 +133,14 @@ func (a *Agent) dial(ctx context.Context, hello transport.Hello) (transport.Link
 	attempt, giveUp := context.WithTimeout(context.WithoutCancel(ctx), a.opts.DialTimeout)
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(dialGrace, giveUp) })()
-	link, err := a.transport.Dial(attempt, hello)
+	var link transport.Link
+	err := safely.Do(func() (err error) { // with a source of tokens, perhaps, which is the embedder's
+		link, err = a.transport.Dial(attempt, hello)
+		return err
+	})
+	if panicked := (*safely.Panic)(nil); errors.As(err, &panicked) {
+		a.panicked("a dial panicked", panicked)
+	}
 	if err == nil && ctx.Err() != nil {
 		link.Close()
 		return nil, ctx.Err()
@@ -149,6 +177,6 @@ func (a *Agent) receive(ctx context.Context, link transport.Link) error {
 		case err != nil:
 			return err
 		}
-		a.startLane()
+		a.startLanes()
 	}
 }

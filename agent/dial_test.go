@@ -25,15 +25,24 @@ func (d dialFunc) Dial(ctx context.Context, h transport.Hello) (transport.Link, 
 	return d(ctx, h)
 }
 
+// run runs an agent until stop, which a test calls, or the end of the test. A bubble whose test has failed, and has not
+// come to stop, would panic over the goroutines that are left, and hide the failure.
 func run(t *testing.T, a *agent.Agent) (stop func() error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	return runIn(t.Context(), t, a)
+}
+
+func runIn(ctx context.Context, t *testing.T, a *agent.Agent) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	return func() error {
+	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
-	}
+	})
+	t.Cleanup(func() { _ = stop() })
+	return stop
 }
 
 // An agent dials for ever. It waits a random time under a bound that doubles up to a maximum.

@@ -27,8 +27,8 @@ func (a *Agent) deliver(ctx context.Context, stop context.CancelCauseFunc, link 
 		tooLong.Reset(patience)
 		defer tooLong.Stop()
 		defer a.sendHeld(ctx, stop, link) // also where a handler ends the goroutine
-		if a.claimLane() {
-			a.doLane()
+		if l := a.claimOne(); l != nil {
+			a.runLane(l)
 		}
 	})
 }

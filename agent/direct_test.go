@@ -142,6 +142,8 @@ func (l *twoPages) Receive(ctx context.Context) ([]transport.Delivery, error) {
 	return nil, ctx.Err()
 }
 
+func (l *twoPages) Report(context.Context, ...event.Event) error { return nil }
+
 func (l *twoPages) Close() error { return nil }
 
 // A command that lets another goroutine read on does so only when the rest of its page has its place.

@@ -7,4 +7,8 @@
 // Handlers are declared before Run, with [Handle] for typed parameters. What a handler returns
 // becomes the final ack: nil is succeeded, an error is failed, [Reject] is rejected, [RetryLater]
 // asks to try again.
+//
+// A handler heeds its context: that ends when the command is cancelled, when the agent stops, and when the run has lasted
+// as long as [Policy] and the command allow. One that does not heed that is abandoned: others run, it costs a goroutine for
+// as long as it goes on, and presence shows it.
 package agent

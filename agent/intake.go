@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -32,62 +31,57 @@ func (a *Agent) take(page []transport.Delivery) error {
 		a.mu.Unlock()
 		return errTooMany
 	}
-	tasks := make([]task, 0, len(page)) // that are new
+	tasks, now := make([]task, 0, len(page)), a.arrives() // tasks that are new
 	for i := range page {
 		d := &page[i]
 		if within := time.Duration(d.AckWithin) / 3; within > 0 && (a.keep == 0 || within < a.keep) {
 			a.keep = within
 		}
-		if !a.known(d) {
-			tasks = append(tasks, a.newTask(d))
+		if !a.known(d, now) {
+			tasks = append(tasks, a.newTask(d, now))
 			a.tasks[d.ID] = &tasks[len(tasks)-1]
 		}
 	}
 	a.mu.Unlock()
 
-	full := a.journalReceived(tasks)
+	a.journalReceived(tasks)
 	a.mu.Lock()
 	a.after = page[len(page)-1].Cursor
 	a.mu.Unlock()
 	for i := range tasks {
-		t := &tasks[i]
-		if full != nil {
-			a.finish(t, ack.Ack{Stage: ack.Rejected, Reason: full.Error()})
-			continue
-		}
-		a.admit(t)
+		a.admit(&tasks[i])
 	}
 	return nil
 }
 
-func (a *Agent) journalReceived(fresh []task) error {
-	if a.journal == nil || len(fresh) == 0 {
-		return nil
-	}
-	records := make([]journal.Record, len(fresh))
-	for i := range fresh {
-		records[i] = journal.Record{ID: fresh[i].ID, Received: fresh[i].Delivery}
-	}
-	err := a.journal.Write(records...)
-	if err != nil && !errors.Is(err, journal.ErrFull) {
-		a.log.Error("cannot journal commands", "error", err)
-	}
-	return err
-}
-
 // known answers for a command that was delivered before. mu is locked.
-func (a *Agent) known(d *transport.Delivery) bool {
-	if final := a.done.get(d.ID); final != nil {
+func (a *Agent) known(d *transport.Delivery, now arrival) bool {
+	final, reused := a.done.of(&d.Command)
+	if reused != nil {
+		a.rejectReused(d, reused.created, "has ended as "+string(reused.final.Stage))
+		return true
+	}
+	if final != nil {
 		again := *final
 		again.Attempt = d.Attempt
-		a.out.putFinal(&again, nil)
+		a.out.putFinal(stamped(&again, d.CreatedAt), nil)
 		return true
 	}
 	t := a.tasks[d.ID]
 	if t == nil {
 		return false
 	}
+	if command.Reused(t.CreatedAt, d.CreatedAt) {
+		a.rejectReused(d, t.CreatedAt, "has not ended yet")
+		return true
+	}
 	t.Attempt = max(t.Attempt, d.Attempt)
+	t.delivered(d, now)
+	t.link = a.links
+	if t.unwritten {
+		a.sayNoDisk(t)
+		return true
+	}
 	if t.stage == ack.Deferred {
 		select {
 		case t.again <- struct{}{}:
@@ -100,13 +94,17 @@ func (a *Agent) known(d *transport.Delivery) bool {
 		stage = ack.Started
 	}
 	if stage != "" {
-		a.out.put(ack.Ack{CommandID: t.ID, Stage: stage, Attempt: t.Attempt}, true, nil)
+		a.out.repeat(a.ackOf(t, stage))
 	}
 	return true
 }
 
 // admit lets a new task wait for its turn, or ends it where it has none.
 func (a *Agent) admit(t *task) {
+	if t.invalid != nil {
+		a.finish(t, t.endOfInvalid())
+		return
+	}
 	if t.Type == command.TypeCancel {
 		a.cancel(t)
 		return
@@ -116,44 +114,46 @@ func (a *Agent) admit(t *task) {
 		return
 	}
 	if t.begun {
-		switch t.handler.policy.AfterCrash {
-		case Interrupted:
-			a.finish(t, ack.Ack{Stage: ack.Interrupted, Reason: "the agent died while the handler ran"})
+		if end, ended := t.handler.policy.endAfterCrash("the agent died while the handler ran"); ended {
+			a.finish(t, end)
 			return
-		case Completed:
-			a.finish(t, ack.Ack{Stage: ack.Succeeded, Reason: "the agent is back"})
-			return
-		case RunAgain:
 		}
 	}
 	a.supersede(t)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.say(t, ack.Received, nil)
-	a.start(t)
-}
-
-// queue puts t at the end of the lane, or an urgent one before the first that is not.
-func (a *Agent) queue(t *task) {
-	at := len(a.lane)
-	if t.Urgent {
-		if i := slices.IndexFunc(a.lane, func(o *task) bool { return !o.Urgent }); i >= 0 {
-			at = i
-		}
+	a.enqueue(t)
+	if t.unwritten {
+		a.waitForDisk(t)
+		return
 	}
-	a.lane = slices.Insert(a.lane, at, t)
+	a.say(t, ack.Received, nil)
+	a.runBeside()
 }
 
-// supersede ends what t, which is newer, makes pointless and has not begun.
+// endOfInvalid is how a command ends whose parameters nobody can be given. It is not run, but may have been before.
+func (t *task) endOfInvalid() ack.Ack {
+	switch {
+	case !t.begun:
+		return ack.Ack{Stage: ack.Rejected, Reason: t.invalid.Error()}
+	case t.handler != nil && t.handler.policy.AfterCrash == Completed:
+		return ack.Ack{Stage: ack.Succeeded, Reason: "the agent is back"}
+	}
+	return ack.Ack{Stage: ack.Interrupted, Reason: "the agent died while the handler ran, and cannot run it again: " + t.invalid.Error()}
+}
+
+// supersede ends what t, which is newer, makes pointless and has not begun, in no process.
 func (a *Agent) supersede(t *task) {
 	if t.SupersedeKey == "" {
 		return
 	}
 	a.mu.Lock()
 	var old []*task
-	for _, o := range a.lane {
-		if o.SupersedeKey == t.SupersedeKey {
-			old = append(old, o)
+	for _, l := range [...]*lane{&a.urgent, &a.normal, &a.beside} {
+		for _, o := range l.waits {
+			if o.SupersedeKey == t.SupersedeKey && !o.begun {
+				old = append(old, o)
+			}
 		}
 	}
 	a.mu.Unlock()
@@ -207,18 +207,24 @@ func (a *Agent) restore() error {
 		return err
 	}
 	a.journal, a.after = j, cursor
+	if n, ids, path := j.Unreadable(); n > 0 {
+		a.log.Error("the journal held what cannot be read; it was set aside, and the agent goes on without", "records", n, "command_ids", ids, "kept_in", path)
+	}
 	var held []*task
 	for _, l := range left {
 		switch {
 		case l.Final != nil:
-			a.done.add(l.Final)
+			a.done.add(l.Final, l.Created)
 			if !l.Recorded {
-				a.out.putFinal(l.Final, nil)
+				a.out.putFinal(stamped(l.Final, l.Created), nil)
 			}
 		case l.Delivery != nil:
-			made := a.newTask(l.Delivery)
+			made := a.newTask(l.Delivery, arrival{})
 			t := &made
 			t.begun = t.begun || l.Started > 0
+			if l.Unreadable != "" {
+				t.invalid = errors.New(l.Unreadable)
+			}
 			a.tasks[t.ID] = t
 			held = append(held, t)
 		}
@@ -229,6 +235,6 @@ func (a *Agent) restore() error {
 	for _, t := range held {
 		a.admit(t)
 	}
-	a.startLane()
+	a.startLanes()
 	return nil
 }

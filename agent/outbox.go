@@ -19,14 +19,15 @@ const (
 )
 
 // outbox holds what is to be told until the controller has recorded it: at most one ack per command,
-// the latest, and a final one stays.
+// the latest, and a final one stays. While an ack is under way the next of its command waits for the answer, or it might
+// arrive first; but a final one does not, which nothing that arrives later undoes.
 type outbox struct {
 	mu      sync.Mutex
-	letters map[string]*letter
-	order   []string
-	sending int  // letters that are under way
-	batches int  // likewise
-	waits   bool // a take got nothing since so many were
+	letters map[string]letters // by command ID
+	order   []string           // whose next may go
+	sending int                // letters that are under way
+	batches int                // likewise
+	waits   bool               // a take got nothing since so many were
 
 	held     bool // for a page's sake; what is put meanwhile is signalled when that is over
 	heldNow  bool
@@ -37,14 +38,51 @@ type outbox struct {
 	empty chan struct{} // closed when there is nothing left; nil unless somebody waits
 }
 
+// letters are those about one command.
+type letters struct {
+	next     *letter // nil: nothing waits
+	underWay int
+}
+
+// mayGo says whether the next is in the order.
+func (l letters) mayGo() bool {
+	return l.next != nil && (l.underWay == 0 || l.next.ack.Stage.Final())
+}
+
 type letter struct {
 	ack     *ack.Ack      // nobody writes to it
 	done    []func(error) // told when it is recorded (nil) or refused for good
 	finally []func()      // done when the end of the command is recorded
+	plain   bool          // the controller has refused it with what else there was
+	repeats bool          // it says nothing that an earlier one has not said
+}
+
+// raise has l tell a later attempt.
+func (l *letter) raise(attempt int) {
+	if attempt > l.ack.Attempt {
+		again := *l.ack
+		again.Attempt = attempt
+		l.ack = &again
+	}
+}
+
+// after is what is to be said where an older letter came back and l, unless it is nil, has been written since.
+func (l *letter) after(older *letter) *letter {
+	if l == nil {
+		return older
+	}
+	if l.repeats && older.ack.Stage == ack.Progress || older.ack.Stage.Final() && !l.ack.Stage.Final() {
+		attempt := l.ack.Attempt
+		l.ack, l.repeats = older.ack, older.repeats
+		l.raise(attempt)
+	}
+	l.done = append(older.done, l.done...)
+	l.finally = append(older.finally, l.finally...)
+	return l
 }
 
 func newOutbox() *outbox {
-	return &outbox{letters: map[string]*letter{}, now: make(chan struct{}, 1), soon: make(chan struct{}, 1)}
+	return &outbox{letters: map[string]letters{}, now: make(chan struct{}, 1), soon: make(chan struct{}, 1)}
 }
 
 func (o *outbox) size() int {
@@ -76,20 +114,35 @@ func (o *outbox) putFinal(a *ack.Ack, finally []func()) {
 	o.signal(true)
 }
 
+// repeat has an ack sent that says nothing new: progress and an end that wait go instead, with the attempt.
+func (o *outbox) repeat(a ack.Ack) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if next := o.letters[a.CommandID].next; next != nil && (next.ack.Stage == ack.Progress || next.ack.Stage.Final()) {
+		next.raise(a.Attempt)
+	} else {
+		o.write(&a).repeats = true
+	}
+	o.signal(true)
+}
+
 // write returns the letter about a command, with a in it; nil where that has ended already. mu is locked.
 func (o *outbox) write(a *ack.Ack) *letter {
-	l := o.letters[a.CommandID]
+	about := o.letters[a.CommandID]
+	went := about.mayGo()
 	switch {
-	case l == nil:
-		l = &letter{ack: a}
-		o.letters[a.CommandID] = l
-		o.order = append(o.order, a.CommandID)
-	case l.ack.Stage.Final() && !a.Stage.Final():
+	case about.next == nil:
+		about.next = &letter{ack: a}
+		o.letters[a.CommandID] = about
+	case about.next.ack.Stage.Final() && !a.Stage.Final():
 		return nil
 	default:
-		l.ack = a
+		about.next.ack, about.next.repeats = a, false
 	}
-	return l
+	if !went && about.mayGo() {
+		o.order = append(o.order, a.CommandID)
+	}
+	return about.next
 }
 
 // hold has what is put wait for release.
@@ -145,8 +198,11 @@ func (o *outbox) take(most int) []*letter {
 	o.batches++
 	batch := make([]*letter, n)
 	for i, id := range o.order[:n] {
-		batch[i] = o.letters[id]
-		delete(o.letters, id)
+		about := o.letters[id]
+		batch[i] = about.next
+		about.next = nil
+		about.underWay++
+		o.letters[id] = about
 	}
 	o.order = slices.Delete(o.order, 0, n)
 	o.sending += n
@@ -156,34 +212,50 @@ func (o *outbox) take(most int) []*letter {
 	return batch
 }
 
-// sent ends a take of n; what is in again goes back, unless something newer is known by now.
-func (o *outbox) sent(n int, again []*letter) {
+// sent ends a take. What is in again, in the order of the batch, goes back, unless something newer is known by now.
+func (o *outbox) sent(batch, again []*letter) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.sending -= n
+	o.sending -= len(batch)
 	o.batches--
-	back := make([]string, 0, len(again))
-	for _, l := range again {
+	ready := make([]string, 0, len(again))
+	for _, l := range batch {
 		id := l.ack.CommandID
-		if newer := o.letters[id]; newer != nil {
-			if l.ack.Stage.Final() && !newer.ack.Stage.Final() {
-				newer.ack = l.ack
-			}
-			newer.done = append(l.done, newer.done...)
-			newer.finally = append(l.finally, newer.finally...)
+		about := o.letters[id]
+		went := about.mayGo()
+		about.underWay--
+		if len(again) > 0 && again[0].ack.CommandID == id {
+			about.next = about.next.after(again[0])
+			again = again[1:]
+		}
+		if about == (letters{}) {
+			delete(o.letters, id)
 			continue
 		}
-		o.letters[id] = l
-		back = append(back, id)
+		o.letters[id] = about
+		if !went && about.mayGo() {
+			ready = append(ready, id)
+		}
 	}
-	o.order = append(back, o.order...)
-	if len(back) > 0 || o.waits {
+	o.order = append(ready, o.order...) // they are the oldest
+	if len(ready) > 0 || o.waits {
 		o.waits = false
 		o.signal(true)
 	}
 	if len(o.order) == 0 && o.sending == 0 && o.empty != nil {
 		close(o.empty)
 		o.empty = nil
+	}
+}
+
+// stamp has the ends that wait say when their commands were created.
+func (o *outbox) stamp(created func(id string) time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, about := range o.letters {
+		if l := about.next; l != nil && l.ack.Stage.Final() && l.ack.CreatedAt.IsZero() {
+			l.ack = stamped(l.ack, created(id))
+		}
 	}
 }
 

@@ -9,86 +9,30 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/agent/internal/journal"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
-// start starts a concurrent task, and has any other wait for its turn. mu is locked.
-func (a *Agent) start(t *task) {
-	if !t.handler.policy.Concurrent {
-		a.queue(t)
+// exited ends a task whose handler has ended its goroutine, and has another run what waits.
+func (a *Agent) exited(t *task) {
+	const reason = "the handler ended its goroutine"
+	if a.runEnded(t) {
+		a.finish(t, timedOut(t, reason))
 		return
 	}
-	if ctx := a.prepare(t); ctx != nil {
-		a.work(func() { a.run(ctx, t) })
-	}
-}
-
-// startLane has a goroutine run what waits, unless one does.
-func (a *Agent) startLane() {
-	if a.claimLane() {
-		go a.doLane()
-	}
-}
-
-// claimLane says whether there is something to run and nobody runs it: the caller has to, by doLane.
-func (a *Agent) claimLane() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.busy || len(a.lane) == 0 || a.stopping {
-		return false
-	}
-	a.busy = true
-	a.working++
-	return true
-}
-
-func (a *Agent) doLane() {
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.worked()
-	}()
-	a.runLane()
-}
-
-// abandoned ends a task whose handler has ended its goroutine, and has another run what waits.
-func (a *Agent) abandoned(t *task) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.work(func() {
-		a.finish(t, ack.Ack{Stage: ack.Failed, Reason: "the handler ended its goroutine"})
-		if t.handler.policy.Concurrent {
-			return
-		}
+		a.finish(t, ack.Ack{Stage: ack.Failed, Reason: reason})
 		a.mu.Lock()
-		a.busy = false
-		a.mu.Unlock()
-		a.startLane()
+		defer a.mu.Unlock()
+		a.laneOf(t).busy = false
+		a.returned(t)
 	})
 }
 
-// runLane runs what waits, one at a time, until nothing does.
-func (a *Agent) runLane() {
-	for {
-		a.mu.Lock()
-		if len(a.lane) == 0 || a.stopping {
-			a.busy = false
-			a.mu.Unlock()
-			return
-		}
-		t := a.lane[0]
-		a.lane = slices.Delete(a.lane, 0, 1)
-		ctx := a.prepare(t)
-		a.mu.Unlock()
-		a.run(ctx, t)
-	}
-}
-
-// prepare returns the context to run t with; nil where the agent stops. mu is locked.
+// prepare returns the context of what goes on for t, which t.stop ends. mu is locked.
 func (a *Agent) prepare(t *task) context.Context {
-	if a.stopping {
-		return nil
-	}
 	ctx, stop := context.WithCancelCause(a.handling)
 	t.stop = stop
 	return ctx
@@ -128,25 +72,20 @@ func (a *Agent) atRest() <-chan struct{} {
 	return c
 }
 
-// run goes on with a task until it is finished, or the agent stops.
+// run runs a task once. That finishes it, unless it is deferred, or the agent stops.
 func (a *Agent) run(ctx context.Context, t *task) {
 	defer t.stop(nil)
-	for {
-		if final, ended := a.decided(t); ended {
-			a.finish(t, final)
+	final, ended := a.decided(t)
+	if !ended {
+		var ok bool
+		if final, ok = a.attempt(ctx, t); !ok {
 			return
 		}
-		final, ok := a.attempt(ctx, t)
-		if !ok {
-			return
-		}
-		if final.Stage != ack.Deferred {
-			a.finish(t, final)
-			return
-		}
-		if !a.deferTask(ctx, t, final) {
-			return
-		}
+	}
+	if final.Stage != ack.Deferred {
+		a.finish(t, final)
+	} else if end := a.deferTask(t, final); end != nil {
+		a.finish(t, *end)
 	}
 }
 
@@ -157,10 +96,19 @@ func (a *Agent) decided(t *task) (ack.Ack, bool) {
 	switch {
 	case t.dropped != nil:
 		return *t.dropped, true
-	case t.Expired(time.Now()) && !t.begun: // one that had begun when the process died was in time
-		return ack.Ack{Stage: ack.Expired, Reason: "not started in time"}, true
+	case t.expired(a.clock()) && !t.begun: // one that had begun when the process died was in time
+		return t.notRun(ack.Ack{Stage: ack.Expired, Reason: "not started in time"}), true
 	}
 	return ack.Ack{}, false
+}
+
+// notRun is end with the code that says so where a handler was called before: the stage alone says that none was, and frees
+// the command's idempotency key.
+func (t *task) notRun(end ack.Ack) ack.Ack {
+	if t.called && (end.Stage == ack.Expired || end.Stage == ack.Rejected) {
+		end.Code = ack.CodeBegun
+	}
+	return end
 }
 
 // attempt runs the handler once. It returns false where the agent stops and the task is left for the
@@ -174,26 +122,51 @@ func (a *Agent) attempt(ctx context.Context, t *task) (ack.Ack, bool) {
 	a.mu.Unlock()
 	if a.journal != nil {
 		if err := a.journal.Write(journal.Record{ID: t.ID, Started: job.attempt}); err != nil {
-			a.log.Error("cannot journal a start", "command_id", t.ID, "type", t.Type, "error", err)
-			return ack.Ack{Stage: ack.Rejected, Reason: "the agent's journal failed"}, true
+			a.log.Error("cannot journal a start now", "command_id", t.ID, "type", t.Type, "error", err)
+			return noDisk(t.ID, job.attempt), !errors.Is(err, journal.ErrClosed)
 		}
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, "command started", slog.String("command_id", t.ID), slog.String("type", string(t.Type)), slog.Int("attempt", job.attempt))
+	a.limitRun(t)
 	result, err := t.handler.call(ctx, job)
-	return outcome(ctx, result, err)
+	abandoned := a.runEnded(t)
+	final, ok := a.outcome(ctx, t, result, err)
+	if abandoned && final.Stage == ack.Deferred { // it has had its turn
+		final = timedOut(t, final.Reason)
+	}
+	return final, ok
 }
 
-// begin says that the task starts and, if its type wants that confirmed, waits. It returns the end
-// of a task that may not start.
+// outcome is what a handler's return means, be it a panic, or an error whose own methods panic.
+func (a *Agent) outcome(ctx context.Context, t *task, result any, err error) (final ack.Ack, ok bool) {
+	panicked, is := err.(*safely.Panic) //nolint:errorlint // the very one that call has made
+	if !is {
+		failed := safely.Do(func() error {
+			final, ok = outcome(ctx, t, result, err)
+			return nil
+		})
+		panicked, is = failed.(*safely.Panic) //nolint:errorlint // the very one that Do has made
+	}
+	if !is {
+		return final, ok
+	}
+	a.panicked("handler panicked", panicked, "command_id", t.ID, "type", t.Type)
+	if errors.Is(context.Cause(ctx), errStopping) {
+		return ack.Ack{}, false
+	}
+	return ack.Ack{Stage: ack.Failed, Code: ack.CodePanic, Reason: "the handler panicked: the agent's log has more, at debug level"}, true
+}
+
+// begin says that the task starts and, if its type wants that confirmed, or the agent cannot tell whether it is in time,
+// waits. It returns the end of a task that may not start.
 func (a *Agent) begin(ctx context.Context, t *task) (ack.Ack, bool) {
-	if !t.handler.policy.Confirm {
-		a.mu.Lock()
+	a.mu.Lock()
+	if !t.handler.policy.Confirm && !t.unsure(a.clock()) {
 		a.say(t, ack.Started, nil)
 		a.mu.Unlock()
 		return ack.Ack{}, true
 	}
 	recorded := make(chan error, 1)
-	a.mu.Lock()
 	a.say(t, ack.Started, func(err error) { recorded <- err })
 	link := a.link
 	a.mu.Unlock()
@@ -201,7 +174,7 @@ func (a *Agent) begin(ctx context.Context, t *task) (ack.Ack, bool) {
 	select {
 	case err := <-recorded:
 		if err != nil {
-			return refusedEnd(err), true
+			return refusedEnd(err, t), true
 		}
 		return ack.Ack{}, true
 	case <-ctx.Done():
@@ -219,9 +192,24 @@ func (a *Agent) stopped(ctx context.Context, t *task) (ack.Ack, bool) {
 }
 
 // refusedEnd is the end of a task that the controller does not let start.
-func refusedEnd(err error) ack.Ack {
+func refusedEnd(err error, t *task) ack.Ack {
+	if errors.Is(err, transport.ErrCommandStarted) {
+		if end, ended := t.handler.policy.endAfterCrash("the controller refused the start: " + transport.AsError(err).Message); ended {
+			return end
+		}
+	}
 	end := ack.Ack{Stage: ack.Rejected, Reason: "the controller refused the start: " + err.Error()}
+	if t.begun && !errors.Is(err, transport.ErrCommandCanceled) { // it had begun in time, and nobody knows how far it came
+		end.Stage = ack.Interrupted
+		if errors.Is(err, transport.ErrCommandSettled) { // another process has said how it ended
+			end.Code = ack.CodeRefused
+		}
+		return end
+	}
 	switch {
+	case errors.Is(err, transport.ErrCommandDead), errors.Is(err, transport.ErrCommandSettled):
+		end.Code = ack.CodeRefused
+		return end
 	case errors.Is(err, transport.ErrCommandCanceled):
 		end.Stage = ack.Canceled
 	case errors.Is(err, transport.ErrCommandExpired):
@@ -229,11 +217,11 @@ func refusedEnd(err error) ack.Ack {
 	case errors.Is(err, transport.ErrCommandSuperseded):
 		end.Stage = ack.Superseded
 	}
-	return end
+	return t.notRun(end)
 }
 
 // outcome is what a handler's return means.
-func outcome(ctx context.Context, result any, err error) (ack.Ack, bool) {
+func outcome(ctx context.Context, t *task, result any, err error) (ack.Ack, bool) {
 	var reject *rejection
 	var retry *retryLater
 	cause := context.Cause(ctx)
@@ -246,44 +234,56 @@ func outcome(ctx context.Context, result any, err error) (ack.Ack, bool) {
 		}
 		return final, true
 	case errors.As(err, &reject):
-		return ack.Ack{Stage: ack.Rejected, Reason: reject.reason}, true
+		return ack.Ack{Stage: ack.Rejected, Code: reject.code, Reason: reject.reason}, true
 	case errors.Is(cause, ErrCanceled):
-		return ack.Ack{Stage: ack.Canceled, Reason: err.Error()}, true
+		return ack.Ack{Stage: ack.Canceled, Reason: textOf(err)}, true
 	case errors.Is(cause, errStopping):
 		return ack.Ack{}, false
 	case errors.As(err, &retry):
 		return ack.Ack{Stage: ack.Deferred, Reason: retry.reason, RetryAfter: retry.after.Seconds()}, true
+	case errors.Is(cause, ErrRunTimeout):
+		return timedOut(t, textOf(err)), true
 	}
-	return ack.Ack{Stage: ack.Failed, Reason: err.Error()}, true
+	return ack.Ack{Stage: ack.Failed, Reason: textOf(err)}, true
 }
 
-// deferTask waits until a deferred task may run again: when its time has come, or when the
-// controller delivers it again, whichever is first. It returns false where the agent stops.
-func (a *Agent) deferTask(ctx context.Context, t *task, deferral ack.Ack) bool {
+// deferTask has t wait in its lane, where it is the first, until its time has come or the controller delivers it again,
+// whichever is first. It returns the end of a task that was dropped meanwhile.
+func (a *Agent) deferTask(t *task, deferral ack.Ack) *ack.Ack {
 	a.mu.Lock()
-	t.again = make(chan struct{}, 1)
-	again := t.again
-	t.stage = ack.Deferred
+	defer a.mu.Unlock()
+	if t.dropped != nil {
+		return t.dropped
+	}
+	t.stage, t.called = ack.Deferred, t.called || deferral.Code != ack.CodeNoDisk
 	a.said(t)
-	next := t.Attempt + 1
-	deferral.CommandID, deferral.Attempt, deferral.Time = t.ID, t.Attempt, time.Now()
-	deferral.Reason = shorten(deferral.Reason)
+	deferral.CommandID, deferral.Attempt, deferral.Time = t.ID, t.Attempt, time.Now().UTC()
+	deferral.Reason, deferral.Run = reasonOf(deferral.Reason), t.named()
 	a.out.put(deferral, true, nil)
 	wait := deferral.Delay()
-	if !t.ExpiresAt.IsZero() {
-		wait = min(wait, time.Until(t.ExpiresAt))
+	if left, limited := t.timeLeft(a.clock()); limited && !t.begun { // what has begun does not expire
+		wait = min(wait, left)
 	}
-	a.mu.Unlock()
-	timer := time.NewTimer(max(wait, 0))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-again:
-	case <-ctx.Done():
-		return !errors.Is(context.Cause(ctx), errStopping) // cancelled: run sees it
-	}
-	a.mu.Lock()
-	t.Attempt = max(t.Attempt, next)
-	a.mu.Unlock()
-	return true
+	t.deferred, t.again = true, make(chan struct{}, 1)
+	l := a.laneOf(t)
+	l.waits = slices.Insert(l.waits, 0, t)
+	ctx, next, again := a.prepare(t), t.Attempt+1, t.again
+	a.work(func() {
+		defer t.stop(nil)
+		timer := time.NewTimer(max(wait, 0))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-again:
+		case <-ctx.Done(): // the agent stops, or t was dropped
+			return
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		t.Attempt = max(t.Attempt, next)
+		t.deferred = false
+		a.say(t, ack.Received, nil) // others of its lane may run
+		a.runLanes()
+	})
+	return nil
 }

@@ -43,7 +43,7 @@ func TestJWT(t *testing.T) {
 			return transport.Credentials{Token: s}
 		}
 		own := token(auth.Claims{Subject: "vm-1"}, auth.AudienceAgent)
-		relay := token(auth.Claims{Subject: "relay", VMs: []string{"pool-1/*", "vm-[0-4]"}}, auth.AudienceAgent)
+		relay := token(auth.Claims{Subject: "relay", VMs: []string{"pool-1/*", "vm-*4"}}, auth.AudienceAgent)
 		operator := token(auth.Claims{Subject: "vm-1", Grants: []string{"send:*"}}, auth.AudienceOperator)
 		for _, test := range []struct {
 			name string

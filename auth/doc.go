@@ -17,7 +17,7 @@
 //	vms     patterns of VMs, see MatchVM: who shows it speaks for those, and sub only names it
 //	grants  what an operator may do
 //	exp     required; not a second is given beyond it
-//	nbf     not before, where it is there
+//	nbf     not before, where it is there; a minute sooner is taken, since the issuer's clock may be ahead
 //	iss     where VerifierOptions ask for one
 //	iat, jti
 package auth

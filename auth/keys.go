@@ -13,11 +13,16 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/miglink/miglink/internal/private"
 	"github.com/miglink/miglink/transport"
 )
 
-// lookInterval is how often a directory of keys is looked at, at most, but for a kid that is not known.
+// lookInterval is how old what is known of a directory of keys may be.
 const lookInterval = time.Second
+
+// lookPause is from the beginning of one look to that of the next, at least: anybody can show tokens with a kid that
+// is not known, and each asks for a look.
+const lookPause = 100 * time.Millisecond
 
 // settled is how old a change must be for a file's time to tell the next one from it.
 const settled = 2 * time.Second
@@ -38,27 +43,44 @@ type KeysOptions struct {
 // all of them verify, so a key is rotated by [NewKey], and by deleting the old one once its tokens have expired.
 // A controller that only verifies needs only the public halves.
 //
-// The directory is looked at when a key is needed, at most once a second, and when a kid is not known: a new key
-// counts at once, and a deleted one not any more after a second. A directory that cannot be read changes nothing, and
-// a file that became broken leaves its key as it was; both are logged.
+// The directory is looked at when a key is needed and the last look is a second old, and when a kid is not known: a new
+// key counts at once, and a deleted one not any more after a second. Tokens with a kid that is not known wait for a look
+// that begins after them; there is one for all of them, at most each 100 ms, and tokens of keys that are known do not
+// wait for it. A directory that cannot be read changes nothing, and a file that became broken leaves its key as it was;
+// both are logged.
+//
+// Who can write a key there can make tokens, so others must not: a file that others than its owner may write or
+// replace, be it a public key, is not used, and neither is any key of such a directory; the owner is the one who runs
+// this process, or root. Where that comes about later it is logged, and holds from the next look on. A directory on a
+// file system that is mounted read-only may have any modes.
 //
 // They are safe for concurrent use.
 type Keys struct {
 	dir string
 	o   KeysOptions
 
-	mu      sync.Mutex
-	set     keySet
-	looked  time.Time
-	trouble string // what was logged last
+	read func(dir string, before keySet) (keySet, error) // readKeys, but in tests
+
+	reading chan struct{} // holds one while the directory is read; take that before mu
+
+	mu      sync.Mutex // never held while the directory is read
+	set     keySet     // is replaced, and never written to
+	looked  time.Time  // when the look began that has found set
+	began   time.Time  // when the latest look began, also one that is not over
+	next    *look      // the one that has not begun; nil: nobody waits for one
+	trouble string     // what was logged last
 }
 
-// OpenKeys reads the keys in dir. None at all is an error, and so is any file that is broken, or a private key that
-// others than its owner may read.
+// look is one reading of the directory. Whoever waits for done before it begins learns of all that was there then.
+type look struct{ done chan struct{} }
+
+// OpenKeys reads the keys in dir. None at all is an error, and so is any file that is broken, a private key that
+// others than its owner may read, and what others may write.
 func OpenKeys(dir string, o KeysOptions) (*Keys, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	began := time.Now()
 	set, err := readKeys(dir, nil)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
@@ -66,14 +88,12 @@ func OpenKeys(dir string, o KeysOptions) (*Keys, error) {
 	if len(set) == 0 {
 		return nil, fmt.Errorf("auth: %w in %s: no file *%s", ErrNoKeys, dir, ext)
 	}
-	return &Keys{dir: dir, o: o, set: set, looked: time.Now()}, nil
+	return &Keys{dir: dir, o: o, read: readKeys, reading: make(chan struct{}, 1), set: set, looked: began, began: began}, nil
 }
 
 // New is NewKey in the directory of the keys.
 func (k *Keys) New() (kid string, err error) {
 	kid, err = NewKey(k.dir)
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.look()
 	return kid, err
 }
@@ -102,37 +122,80 @@ func (k *Keys) Issue(c Claims, audience string) (string, error) {
 
 // signing is the newest private key.
 func (k *Keys) signing() (kid string, _ key) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.lookAgain()
-	kid = k.set.newest()
-	return kid, k.set[kid].key
+	set := k.current()
+	kid = set.newest()
+	return kid, set[kid].key
 }
 
 // find is the key of a kid.
 func (k *Keys) find(kid string) (key, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.lookAgain()
-	f, ok := k.set[kid]
+	f, ok := k.current()[kid]
 	if !ok {
 		k.look()
-		f, ok = k.set[kid]
+		f, ok = k.known()[kid]
 	}
 	return f.key, ok
 }
 
-// lookAgain looks where that was long enough ago, or the clock was set back. Call it with mu held.
-func (k *Keys) lookAgain() {
-	if since := time.Since(k.looked); since < 0 || since >= lookInterval {
-		k.look()
+// current are the keys as they were a second ago or later. It looks where that is not known, or the clock was set back.
+func (k *Keys) current() keySet {
+	k.mu.Lock()
+	set, since := k.set, time.Since(k.looked)
+	k.mu.Unlock()
+	if since >= 0 && since < lookInterval {
+		return set
 	}
+	k.look()
+	return k.known()
 }
 
-// look reads what has changed. Call it with mu held.
+// known are the keys that the last look has found.
+func (k *Keys) known() keySet {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.set
+}
+
+// look returns after a look that began after the call. All who call before it begins share it.
 func (k *Keys) look() {
-	k.looked = time.Now()
-	set, err := readKeys(k.dir, k.set)
+	k.mu.Lock()
+	if l := k.next; l != nil {
+		k.mu.Unlock()
+		<-l.done
+		return
+	}
+	mine := &look{make(chan struct{})}
+	k.next = mine
+	k.mu.Unlock()
+	defer close(mine.done)
+
+	k.reading <- struct{}{}
+	defer func() { <-k.reading }()
+	before := k.begin()
+	set, err := k.read(k.dir, before)
+	k.found(set, err)
+}
+
+// begin waits until a look may begin, and returns what is known before it. Call it with reading held.
+func (k *Keys) begin() keySet {
+	k.mu.Lock()
+	pause := lookPause - time.Since(k.began)
+	k.mu.Unlock()
+	if pause > 0 && pause <= lookPause { // longer: the clock was set back
+		<-time.After(pause)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next = nil // first: who comes from now on may want what the directory gets while it is read
+	k.began = time.Now()
+	return k.set
+}
+
+// found takes what a look has found. Call it with reading held.
+func (k *Keys) found(set keySet, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.looked = k.began
 	if set != nil {
 		k.set = set
 	}
@@ -140,7 +203,11 @@ func (k *Keys) look() {
 	if err != nil {
 		trouble = err.Error()
 		if trouble != k.trouble {
-			k.o.Log.Error("keys that were known go on being used", "component", "auth", "error", trouble)
+			what := "keys that were known go on being used"
+			if errors.As(err, new(*private.Error)) {
+				what = "keys that others may write are not used"
+			}
+			k.o.Log.Error(what, "component", "auth", "error", trouble)
 		}
 	}
 	k.trouble = trouble
@@ -173,8 +240,14 @@ func (s keySet) newest() string {
 }
 
 // readKeys reads the keys in dir, but for those that are as they were before. The error says all that is wrong: the
-// set then is nil where dir cannot be read, else it has what was known before of each broken file.
+// set then is nil where dir cannot be read, and empty where others may write there; else it has what was known before
+// of each broken file, and nothing of a file that others may write.
 func readKeys(dir string, before keySet) (keySet, error) {
+	if err := private.Dir(dir); errors.As(err, new(*private.Error)) {
+		return keySet{}, err
+	} else if err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -200,9 +273,15 @@ func readKeys(dir string, before keySet) (keySet, error) {
 	return set, errors.Join(wrong...)
 }
 
-// readAgain reads a key's file, unless it is as it was before. With an error comes what was known before.
+// readAgain reads a key's file, unless it is as it was before. With an error comes what was known before, but of a
+// file that others may write: they may have written it.
 func readAgain(name string, before keyFile) (keyFile, error) {
 	now := time.Now()
+	if err := private.File(name); errors.As(err, new(*private.Error)) {
+		return keyFile{}, fmt.Errorf("%w; chmod 600 if it is a private key", err)
+	} else if err != nil {
+		return before, err
+	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return before, err

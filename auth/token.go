@@ -100,6 +100,9 @@ func (c *Claims) payload(audience, issuer string) payload {
 	return p
 }
 
+// leeway is how far the issuer's clock may be ahead of ours.
+const leeway = time.Minute
+
 // claims judges a payload whose signature is good.
 func (p *payload) claims(audience, issuer string) (*Claims, error) {
 	c := &Claims{Subject: p.Subject, VMs: p.VMs, Grants: p.Grants, ID: p.ID}
@@ -111,8 +114,8 @@ func (p *payload) claims(audience, issuer string) (*Claims, error) {
 		return nil, fmt.Errorf("the token was issued by %.100q, not by %q", p.Issuer, issuer)
 	case p.Expires == nil:
 		return nil, errors.New("the token does not expire")
-	case p.NotBefore != nil && now.Before(time.Time(*p.NotBefore)):
-		return nil, errors.New("the token is not good yet")
+	case p.NotBefore != nil && now.Add(leeway).Before(time.Time(*p.NotBefore)):
+		return nil, fmt.Errorf("the token is not good before %s (nbf); it is %s here", time.Time(*p.NotBefore).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case p.Subject == "" && len(p.VMs) == 0:
 		return nil, errors.New("the token has no subject")
 	}

@@ -160,7 +160,7 @@ func (t *agentsTask) bare() func(ctx context.Context, i int) error {
 
 // real runs an agent of ours.
 func (t *agentsTask) real(ctx context.Context, i int) error {
-	tr, err := registry.Open(t.Kind, transport.Config{URL: t.At.URL, Broker: t.At.URL, Prefix: t.At.Prefix, Token: t.At.token()})
+	tr, err := registry.Open(t.Kind, transport.Config{URL: t.At.URL, Broker: t.At.URL, Prefix: t.At.Prefix, Token: t.At.token(), Insecure: t.At.Insecure})
 	if err != nil {
 		return err
 	}

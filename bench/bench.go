@@ -26,6 +26,8 @@ type Options struct {
 	// Controller is the URL of one elsewhere to be measured instead of ours, as a caller of its admin API sees it, and
 	// TokenFile holds the bearer token that it wants, if it wants one.
 	Controller, TokenFile string
+	// Insecure lets that token go in the clear to another machine, as in transport.Config.
+	Insecure bool
 
 	Redis string // URL of a server, for redis
 	AMQP  string // URL of a broker, for rabbitmq
@@ -98,7 +100,7 @@ var measures = []struct {
 		r.Storm, err = o.storms(ctx)
 		return err
 	}},
-	{"reconnect", func(o *Options) int { return len(o.onDisk()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
+	{"reconnect", func(o *Options) int { return len(o.killable()) }, func(o *Options, ctx context.Context, r *Report) (err error) {
 		r.Reconnect, err = o.reconnects(ctx)
 		return err
 	}},
@@ -310,15 +312,20 @@ func (o *Options) ours() []string {
 	return slices.DeleteFunc(slices.Clone(o.Transports), func(t string) bool { return t == rawTCP })
 }
 
-// onDisk are ours with the ledger on disk, where that is wanted.
-func (o *Options) onDisk() []Contender {
+// killable are ours with the ledger on disk, where that is wanted.
+func (o *Options) killable() []Contender {
 	var cs []Contender
 	for _, t := range o.ours() {
-		if slices.Contains(o.Ledgers, "bolt") && !fewAtOnce(t) {
+		if slices.Contains(o.Ledgers, "bolt") {
 			cs = append(cs, Contender{t, "bolt"})
 		}
 	}
 	return cs
+}
+
+// onDisk are those of them that take many VMs at once.
+func (o *Options) onDisk() []Contender {
+	return slices.DeleteFunc(o.killable(), func(c Contender) bool { return fewAtOnce(c.Transport) })
 }
 
 func (o *Options) open(ctx context.Context, c Contender, n int) (*loop, error) {

@@ -271,7 +271,9 @@ func TestRemote(t *testing.T) {
 	require.Contains(t, tables.String(), "Of the controller at "+server.URL)
 	o.TokenFile = ""
 	_, err = bench.Run(t.Context(), o)
-	require.ErrorIs(t, err, transport.ErrUnauthorized)
+	var foreign *transport.ForeignError // it is not the controller that asks for the token
+	require.ErrorAs(t, err, &foreign)
+	require.Equal(t, http.StatusUnauthorized, foreign.Status)
 }
 
 func TestBadOptions(t *testing.T) {

@@ -44,7 +44,7 @@ func say(words ...any) { fmt.Println(words...) }
 func (t *controllerTask) run() error {
 	var clean cleanup
 	defer clean.run()
-	led, err := bolt.Open(t.Data)
+	led, err := bolt.Open(t.Data, bolt.Options{})
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (t *controllerTask) load(ctx context.Context, c *controller.Controller) err
 // settled returns once no command is pending.
 func settled(ctx context.Context, l ledger.Ledger) error {
 	for ; ; time.Sleep(10 * time.Millisecond) {
-		vms, err := l.VMs(ctx)
+		vms, err := l.VMs(ctx, ledger.VMQuery{})
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ func settle(ctx context.Context, l ledger.Ledger, vm string) error {
 	}
 	edited, err := l.Update(ctx, vm, ledger.Edit{ID: cmd.ID, Do: func(e *ledger.Entry) error {
 		e.Delivered(1, time.Now())
-		return e.Acked(ack.Ack{CommandID: cmd.ID, Stage: ack.Succeeded, Attempt: 1}, time.Now())
+		return e.Acked(ack.Ack{CommandID: cmd.ID, Stage: ack.Succeeded, Attempt: 1}, ledger.Speaker{}, time.Now())
 	}})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,7 +31,7 @@ func TestGoals(t *testing.T) {
 		Durable:   []bench.Throughput{{Contender: bolt("ws"), VMs: 8, Window: 8, ToBare: 0.25}},
 		Idle:      []bench.Idle{{Transport: "grpc", VMs: 2000, Bytes: 25 << 10, Gone: 1500, Entry: 1000}},
 		Storm:     []bench.Storm{{Contender: memory("ws"), VMs: 2000, ToBare: 1.4}, {Contender: memory("sse"), VMs: 2000, ToBare: 9}},
-		Reconnect: []bench.Reconnect{{Contender: bolt("ws"), VMs: 2000}, {Contender: bolt("sse"), VMs: 2000, Twice: 1}, {Contender: bolt("grpc"), VMs: 5, Lost: 1}},
+		Reconnect: []bench.Reconnect{{Contender: bolt("ws"), VMs: 2000, P99: 2 * time.Second}, {Contender: bolt("sse"), VMs: 2000, Twice: 1, P99: 3 * time.Second}, {Contender: bolt("rabbitmq"), VMs: 2000, P99: 4 * time.Second}, {Contender: bolt("nats"), VMs: 2000, P99: 9 * time.Second, Outage: time.Second}, {Contender: bolt("grpc"), VMs: 5, Lost: 1}},
 		Broadcast: []bench.Broadcast{{Contender: bolt("ws"), VMs: 10_000, CPUSeconds: 1.2}},
 		Growth: []bench.Growth{
 			{Contender: bolt("ws"), Known: 10},
@@ -62,6 +63,11 @@ func TestGoals(t *testing.T) {
 		"connect storm / bare, 2,000 VMs ws ≤ 1.50 yes",
 		"reconnect storm, 2,000 VMs: missing, lost, or run twice ws ≤ 0.00 yes",
 		"reconnect storm, 2,000 VMs: missing, lost, or run twice sse ≤ 0.00 no",
+		"reconnect storm, 2,000 VMs: missing, lost, or run twice nats ≤ 0.00 yes",
+		"reconnect storm, 2,000 VMs: missing, lost, or run twice rabbitmq ≤ 0.00 yes",
+		"reconnect storm, 2,000 VMs: p99 are back, s ws ≤ 2.50 yes",
+		"reconnect storm, 2,000 VMs: p99 are back, s sse ≤ 2.50 no",
+		"reconnect storm, 2,000 VMs: p99 are back, s rabbitmq ≤ 5.00 yes",
 		"broadcast to 10,000 VMs, 9,000 of them away, s of CPU ws ≤ 1.00 no",
 		"growth from 10 to 10,000 VMs, the worse of time and CPU bolt ≤ 1.25 no",
 		"growth to 1,000,000 settled commands, likewise bolt ≤ 1.25 yes",

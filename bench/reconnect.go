@@ -44,7 +44,7 @@ const (
 
 func (o *Options) reconnects(ctx context.Context) ([]Reconnect, error) {
 	var results []Reconnect
-	for _, c := range o.onDisk() {
+	for _, c := range o.killable() {
 		r, err := o.reconnect(ctx, c)
 		if err != nil {
 			return results, err
@@ -222,7 +222,7 @@ func (w *witness) judge(ctx context.Context, r *Reconnect, killed time.Time, dir
 			r.Back = append(r.Back, at(percent))
 		}
 	}
-	led, err := bolt.Open(dir)
+	led, err := bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	led, err := bolt.Open(dir)
+	led, err := bolt.Open(dir, bolt.Options{})
 	require.NoError(t, err)
 	require.NoError(t, fill(t.Context(), led, []string{"vm-0"}, 3))
 	done, err := led.List(t.Context(), "vm-0", 0, 3)

@@ -64,8 +64,8 @@ func (o *Options) checkRemote() error {
 // reach makes a loop's way to the controller elsewhere. Its VMs have names that nobody else's have; they stay known
 // there.
 func (o *Options) reach(l *loop) (err error) {
-	l.at = place{URL: o.Controller, VMs: "bench-" + uuid.NewString()[:8] + "-", TokenFile: o.TokenFile}
-	l.send, err = sendThrough(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{Token: l.at.token()})
+	l.at = place{URL: o.Controller, VMs: "bench-" + uuid.NewString()[:8] + "-", TokenFile: o.TokenFile, Insecure: o.Insecure}
+	l.send, err = sendThrough(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{Token: l.at.token(), Insecure: o.Insecure})
 	return err
 }
 

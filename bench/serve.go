@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +35,7 @@ type place struct {
 
 	VMs       string `json:"vms,omitempty"` // begins their names
 	TokenFile string `json:"token_file,omitempty"`
+	Insecure  bool   `json:"insecure,omitempty"` // the token may go in the clear
 }
 
 func (p place) vm(i int) string { return p.VMs + vmName(i) }
@@ -60,7 +62,7 @@ func openLedger(name string, clean *cleanup) (ledger.Ledger, error) {
 		return nil, err
 	}
 	clean.add(func() { os.RemoveAll(dir) })
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func serveHTTP(h http.Handler, address string, clean *cleanup) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: h, Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute}
+	s := &http.Server{Handler: h, Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
 	go s.Serve(l) //nolint:errcheck // it ends with Close

@@ -28,7 +28,7 @@ func TestDeployedJSON(t *testing.T) {
 		"shutdown":      {`{"id":"c-3","type":"shutdown","parameters":{"reason":"scale-in","force":true},` + at + `}`, decodeAs[command.Shutdown]},
 		"update_config": {`{"id":"c-4","type":"update_config","parameters":{"config_key":"k","config_value":{"a":[1,null]}},` + at + `}`, decodeAs[command.UpdateConfig]},
 		"set_log_level": {`{"id":"c-5","type":"set_log_level","parameters":{"level":"debug"},` + at + `}`, decodeAs[command.SetLogLevel]},
-		"own": {`{"id":"c-6","type":"acme/rotate","parameters":{"text":"\"\u0000\r\n` + "\u2028😀" + `","html":"<&>"},` + at +
+		"own": {`{"id":"c-6","type":"acme/rotate","parameters":{"text":"\"\u0001\r\n` + "\u2028😀" + `","html":"<&>"},` + at +
 			`,"expires_at":"2026-01-02T03:05:05Z","idempotency_key":"k","supersede_key":"s","urgent":true}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,16 +86,18 @@ func TestInvalid(t *testing.T) {
 	}
 	for want, make := range map[string]func() (command.Command, error){
 		"TTL of -1s is in the past":               options(command.Options{TTL: -time.Second}),
-		"id has 129 bytes":                        options(command.Options{ID: long}),
-		"id is not UTF-8":                         options(command.Options{ID: "\xff"}),
-		`id "a\nb" holds a control character`:     options(command.Options{ID: "a\nb"}),
-		"idempotency_key has 129 bytes":           options(command.Options{IdempotencyKey: long}),
-		"supersede_key has 129 bytes":             options(command.Options{SupersedeKey: long}),
+		"id: 129 bytes":                           options(command.Options{ID: long}),
+		"id: not UTF-8":                           options(command.Options{ID: "\xff"}),
+		`id is ".."`:                              options(command.Options{ID: ".."}),
+		`id is "."`:                               options(command.Options{ID: "."}),
+		`id: "a\nb" holds a control character`:    options(command.Options{ID: "a\nb"}),
+		"idempotency_key: 129 bytes":              options(command.Options{IdempotencyKey: long}),
+		"supersede_key: 129 bytes":                options(command.Options{SupersedeKey: long}),
 		"type is empty":                           raw("", "{}"),
 		"type has 129 bytes":                      raw(command.Type(long), "{}"),
 		`type "Drain"`:                            raw("Drain", "{}"),
 		`type "1st"`:                              raw("1st", "{}"),
-		"parameters are not a JSON object":        raw("own", "[]"),
+		"parameters: not a JSON object":           raw("own", "[]"),
 		"drain: timeout is negative":              raw("drain", `{"timeout":"-1s"}`),
 		"drain: a duration is neither":            raw("drain", `{"timeout":"soon"}`),
 		"drain: a duration is out of range":       raw("drain", `{"timeout":1e300}`),
@@ -113,7 +115,21 @@ func TestInvalid(t *testing.T) {
 		require.NotErrorIs(t, err, command.ErrTooLarge)
 	}
 
-	_, err := command.NewRaw("own", object(command.MaxParameters), command.Options{})
+	require.ErrorContains(t, command.Command{Type: "own", Parameters: command.Parameters("{}")}.Validate(), "id is empty")
+	nested := func(n int) command.Parameters {
+		return command.Parameters(`{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + "}")
+	}
+	_, err := command.NewRaw("own", nested(command.MaxDepth), command.Options{})
+	require.NoError(t, err, "the limit itself is allowed")
+	for _, p := range []command.Parameters{
+		nested(command.MaxDepth + 1), nested(9_999), command.Parameters(`{"a":"\u0000"}`), command.Parameters(`{"a":"\ud800"}`), command.Parameters("{\"a\":\"\xff\"}"), command.Parameters("{\"a\":1"), command.Parameters("{\"a\":\"\x00\"}"),
+	} {
+		_, err := command.NewRaw("own", p, command.Options{})
+		require.ErrorIs(t, err, command.ErrInvalid)
+		require.ErrorContains(t, err, "parameters: ")
+	}
+
+	_, err = command.NewRaw("own", object(command.MaxParameters), command.Options{})
 	require.NoError(t, err, "the limit itself is allowed")
 	_, err = command.NewRaw("own", object(command.MaxParameters+1), command.Options{})
 	require.ErrorIs(t, err, command.ErrTooLarge)
@@ -123,6 +139,26 @@ func TestInvalid(t *testing.T) {
 	require.NoError(t, err)
 	_, err = command.Decode[command.Shutdown](drain)
 	require.ErrorContains(t, err, `type is "drain", not "shutdown"`)
+}
+
+// Times are within what RFC 3339 and Protocol Buffers can say, wherever the clock stands.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	c, err := command.New(command.Drain{}, command.Options{})
+	require.NoError(t, err)
+	west, east := time.FixedZone("", -3600), time.FixedZone("", 3600)
+	last, first := time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, at := range []time.Time{{}, last, last.In(east), first.In(west)} {
+		c.CreatedAt, c.ExpiresAt = at, at
+		require.NoError(t, c.Validate(), at)
+	}
+	for _, at := range []time.Time{last.Add(1), last.Add(1).In(west), first.Add(-1), first.Add(-1).In(east), time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		c.CreatedAt, c.ExpiresAt = at, time.Time{}
+		require.ErrorContains(t, c.Validate(), "created_at is in the year", at)
+		c.CreatedAt, c.ExpiresAt = first, at
+		require.ErrorContains(t, c.Validate(), "expires_at is in the year", at)
+		require.ErrorIs(t, c.Validate(), command.ErrInvalid)
+	}
 }
 
 func TestDuration(t *testing.T) {

@@ -8,5 +8,6 @@
 // here and one written here decodes there. Unknown fields are ignored by both.
 //
 // Parameters may carry credentials. They marshal on the wire, and print nowhere: [Parameters] and
-// [Secret] redact themselves under every fmt verb and under log/slog.
+// [Secret] redact themselves under every fmt verb and under log/slog. A type says once which of its parameters are secret, by
+// the Go types of its fields, and [Declare] makes that known to the program. Of a type that is not declared all are.
 package command

@@ -8,10 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // Params are the typed parameters of one command type. The five structs of this package implement
-// it; a type of the user's own is a struct with these two methods on its value receiver.
+// it; a type of the user's own is a struct with these two methods on its value receiver. Its fields of type [Secret], or that
+// hold one, are its secrets; a field with the tag `secret:"with"` is none, and changes when a secret does, as the time at which
+// a token expires. [Declare] it, or all its parameters are taken for secrets wherever they are shown or kept.
 type Params interface {
 	// CommandType is constant for the Go type; it is called on zero values.
 	CommandType() Type
@@ -21,6 +25,9 @@ type Params interface {
 
 // Decode reads the parameters of c as P and validates them. It fails, with an error that wraps
 // [ErrInvalid], if c is of another type. The error never quotes a value.
+//
+// A number that is read into an interface, at any depth, is a [json.Number], which holds every digit of it; a float64 is
+// exact up to 2^53 only.
 func Decode[P Params](c Command) (P, error) {
 	var p P
 	if want := p.CommandType(); c.Type != want {
@@ -65,13 +72,25 @@ func (p Parameters) LogValue() slog.Value { return slog.StringValue(p.redacted()
 
 func (p Parameters) redacted() string { return fmt.Sprintf("[%d bytes of parameters]", len(p)) }
 
-func (p Parameters) validate() error {
-	if len(p) > MaxParameters {
-		return fmt.Errorf("%w: parameters have %d bytes, at most %d are allowed", ErrTooLarge, len(p), MaxParameters)
+// Validate says what makes p parameters that not everybody can read, as [Command.Validate] has it. An agent asks it of what
+// a controller sends.
+func (p Parameters) Validate() error {
+	err := document.Check("parameters", p, document.Rules{Bytes: MaxParameters, Object: true})
+	if err == nil {
+		return nil
 	}
-	trimmed := bytes.TrimLeft(p, " \t\r\n")
-	if len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(p) {
-		return fmt.Errorf("%w: parameters are not a JSON object", ErrInvalid)
+	kind := ErrInvalid
+	if bad := (*document.Error)(nil); errors.As(err, &bad) && bad.TooLarge {
+		kind = ErrTooLarge
+	}
+	return fmt.Errorf("%w: %w", kind, err)
+}
+
+// Decode reads p into v, which is a pointer, with numbers as [Decode] has them: for types that are not known at compile time.
+// An error wraps [ErrInvalid], and quotes no value.
+func (p Parameters) Decode(v any) error {
+	if err := decode(p, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return nil
 }
@@ -81,7 +100,7 @@ func decode(p Parameters, v any) error {
 	if len(p) == 0 {
 		p = Parameters("{}")
 	}
-	err := json.Unmarshal(p, v)
+	err := unmarshal(p, v)
 	switch e := err.(type) { //nolint:errorlint // encoding/json returns these unwrapped
 	case nil:
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/miglink/miglink/internal/wirejson"
 )
 
-// Secrets says which parameters of which types are secret. It never changes, and is safe for concurrent use.
+// Secrets says which parameters of which types are secret, apart from what is declared for the program ([Declare]). It never changes, and is safe for concurrent use.
 type Secrets struct {
 	types map[Type]fields
 }
@@ -18,71 +18,62 @@ type Secrets struct {
 // fields are those of one type's parameters.
 type fields struct {
 	open   map[string]bool // by JSON name: true where a value holds no secret
+	with   map[string]bool // of those that are open: which go with a secret, and change when that does
 	secret bool            // some of them are
+	all    bool            // none is, whatever its name
 }
 
-var known = SecretsOf()
+func (f fields) isOpen(name string) bool { return f.all || f.open[name] }
 
 // SecretsOf knows the types of this package, and those of more. In each a field whose Go type is [Secret], or
 // holds one, is secret. Only the types of what is passed count, so zero values will do.
 func SecretsOf(more ...Params) Secrets {
 	s := Secrets{types: map[Type]fields{}}
 	for _, p := range append([]Params{RegisterRunner{}, Drain{}, Shutdown{}, UpdateConfig{}, SetLogLevel{}, Cancel{}}, more...) {
-		t := reflect.TypeOf(p)
-		f := fields{open: map[string]bool{}, secret: holdsSecret(t, map[reflect.Type]bool{})}
-		f.add(t)
-		s.types[p.CommandType()] = f
+		s.types[p.CommandType()] = fieldsOf(p)
 	}
 	return s
 }
 
-// Redact is [Secrets.Redact] of the types of this package.
-func Redact(t Type, p Parameters) Parameters { return known.Redact(t, p) }
+func fieldsOf(p Params) fields {
+	t := reflect.TypeOf(p)
+	f := fields{open: map[string]bool{}, with: map[string]bool{}, secret: holdsSecret(t, map[reflect.Type]bool{})}
+	f.add(t)
+	return f
+}
 
-// DropSecrets is [Secrets.Drop] of the types of this package.
-func DropSecrets(t Type, p Parameters) Parameters { return known.Drop(t, p) }
+// Redact is [Secrets.Redact] of the types of this package, and of those that were declared.
+func Redact(t Type, p Parameters) Parameters { return declared.Load().Redact(t, p) }
+
+// DropSecrets is [Secrets.Drop] of the types of this package, and of those that were declared.
+func DropSecrets(t Type, p Parameters) Parameters { return declared.Load().Drop(t, p) }
+
+// Declared says whether t is a type of this package, or was declared.
+func Declared(t Type) bool {
+	_, known := declared.Load().types[t]
+	return known
+}
 
 // Redact returns p as it may be recorded for others to read. A field that is secret, or is none of its type's,
 // becomes "[redacted]"; so does every field of a type that s does not know, of which only names are left. What
 // is not a JSON object becomes an empty one. It changes nothing in what it returned itself.
 func (s Secrets) Redact(t Type, p Parameters) Parameters {
-	open := s.types[t].open
-	d := json.NewDecoder(bytes.NewReader(p))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+	f := s.types[t]
+	out, ok := rewrite(p, func(out *bytes.Buffer, name string, value json.RawMessage) {
+		if !f.isOpen(name) {
+			value = json.RawMessage(`"` + redacted + `"`)
+		}
+		field(out, name, value)
+	})
+	if !ok {
 		return Parameters("{}")
 	}
-	out := bytes.NewBufferString("{")
-	for d.More() {
-		name, err := d.Token()
-		var value json.RawMessage
-		if err == nil {
-			err = d.Decode(&value)
-		}
-		if err != nil {
-			return Parameters("{}")
-		}
-		if out.Len() > 1 {
-			out.WriteByte(',')
-		}
-		_ = wirejson.Encode(out, name) // a string
-		out.WriteByte(':')
-		if s, is := name.(string); is && open[s] {
-			out.Write(value)
-		} else {
-			out.WriteString(`"` + redacted + `"`)
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return Parameters("{}")
-	}
-	out.WriteByte('}')
-	return out.Bytes()
+	return out
 }
 
-// Drop is Redact for types of which s knows that they have secrets. Parameters of all others are returned as
-// they are.
+// Drop is Redact, but for types of which s knows that they have no secrets: their parameters are returned as they are.
 func (s Secrets) Drop(t Type, p Parameters) Parameters {
-	if !s.types[t].secret {
+	if f, known := s.types[t]; known && !f.secret || string(p) == "{}" {
 		return p
 	}
 	return s.Redact(t, p)
@@ -116,6 +107,9 @@ func (f fields) add(t reflect.Type) {
 			continue
 		case name == "":
 			name = field.Name
+		}
+		if field.Tag.Get("secret") == "with" {
+			f.with[name] = true
 		}
 		before, again := f.open[name]
 		f.open[name] = !holdsSecret(field.Type, map[reflect.Type]bool{}) && (before || !again)

@@ -16,7 +16,7 @@ type RegisterRunner struct {
 	RunnerURL         string    `json:"runner_url"`
 	RunnerGroup       string    `json:"runner_group,omitempty"`
 	Labels            []string  `json:"labels,omitempty"`
-	ExpiresAt         time.Time `json:"expires_at,omitzero"` // of the token
+	ExpiresAt         time.Time `json:"expires_at,omitzero" secret:"with"` // of the token
 }
 
 // LogValue is without the token, also where a handler logs JSON.
@@ -34,7 +34,7 @@ type Shutdown struct {
 	Force  bool   `json:"force,omitempty"` // do not wait for a running job
 }
 
-// UpdateConfig sets one configuration value. It is no [Secret]: audits show it, and ledgers keep it. Secrets want a type
+// UpdateConfig sets one configuration value. A number in it is a json.Number where [Decode] has read it. It is no [Secret]: audits show it, and ledgers keep it. Secrets want a type
 // of their own.
 type UpdateConfig struct {
 	ConfigKey   string `json:"config_key"`

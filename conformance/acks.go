@@ -55,10 +55,11 @@ var acks = []Scenario{
 		Given: "a handler that rejects", When: "the ack deadline passes", Then: "the command is rejected and does not come again",
 		Run: func(w *World) {
 			w.start(controller.Options{AckDeadline: short})
-			w.agent("vm", agentOptions{do: func(context.Context, *agent.Job) (any, error) { return nil, agent.Reject("not here") }})
+			a := w.agent("vm", agentOptions{do: func(context.Context, *agent.Job) (any, error) { return nil, agent.Reject("not here") }})
 			r := w.send("vm", command.Options{})
 			e := w.settled(r, ack.Rejected)
 			w.check(e.Reason == "not here", "the reason is %q", e.Reason)
+			w.ok(a.halt(), "run")
 			l := w.dial(transport.Hello{VM: "vm", Instance: "later"})
 			l.nothing()
 		},
@@ -89,12 +90,16 @@ var acks = []Scenario{
 			l := w.dial(transport.Hello{VM: "raw", Instance: "a"})
 			r = w.send("raw", command.Options{})
 			l.receive(1)
-			w.ok(l.Ack(w.ctx, ack.Ack{CommandID: r.ID(), Stage: ack.Deferred, RetryAfter: short.Seconds()}), "defer")
-			deferred := w.get(r).UpdatedAt
+			w.ok(l.Ack(w.ctx, ack.Ack{CommandID: r.ID(), Stage: ack.Deferred, Code: "lane_closed", RetryAfter: short.Seconds()}), "defer")
+			e = w.get(r)
+			w.check(e.Code == "lane_closed", "the code of the deferral is %q", e.Code)
+			deferred := e.UpdatedAt
 			w.send("raw", command.Options{})
 			got := l.receive(2)
 			w.check(got[0].ID == r.ID() && got[0].Attempt == 2, "first came %s, attempt %d", got[0].ID, got[0].Attempt)
 			w.check(time.Since(deferred) >= short, "it came again too soon")
+			e = w.get(r)
+			w.check(e.Code == "", "the code is %q, that of an earlier stage", e.Code)
 		},
 	},
 	{
@@ -202,8 +207,10 @@ var acks = []Scenario{
 			}
 			running.Wait()
 			way.shut(true)
-			w.cut()
-			w.until("vm", "detached", func(p controller.Presence) bool { return !p.Attached })
+			w.until("vm", "detached", func(p controller.Presence) bool {
+				w.cut() // again, for an agent that was between two requests: there was nothing to cut
+				return !p.Attached
+			})
 			close(release)
 			way.shut(false)
 			for _, r := range rs {
@@ -265,7 +272,11 @@ var acks = []Scenario{
 			w.check(w.get(r).State.Stage == ack.Started, "it went back to %s", w.get(r).State.Stage)
 			l.mustSay(r.ID(), ack.Succeeded)
 			for _, stage := range []ack.Stage{ack.Received, ack.Started, ack.Progress, ack.Deferred} {
-				l.mustSay(r.ID(), stage)
+				if stage == ack.Started { // which might ask whether it may
+					w.is(l.say(r.ID(), stage), transport.ErrCommandSettled, "a start of what has ended")
+				} else {
+					l.mustSay(r.ID(), stage)
+				}
 				w.check(w.get(r).State.Stage == ack.Succeeded, "%s took it back to %s", stage, w.get(r).State.Stage)
 			}
 		},

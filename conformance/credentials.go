@@ -20,6 +20,7 @@ type credentials struct {
 type pass struct {
 	vm      string
 	expires time.Time // zero: never
+	panics  bool      // whoever looks at it
 }
 
 func newCredentials() *credentials {
@@ -67,6 +68,8 @@ func (c *credentials) Authenticate(_ context.Context, vm string, shown transport
 	switch {
 	case !ok:
 		return transport.Grant{}, transport.Errorf(transport.CodeUnauthorized, "this is no token")
+	case p.panics:
+		panic("on purpose")
 	case p.vm != "" && p.vm != vm:
 		return transport.Grant{}, transport.Errorf(transport.CodeForbidden, "this token is another VM's")
 	}

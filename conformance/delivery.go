@@ -70,6 +70,25 @@ var delivery = []Scenario{
 		},
 	},
 	{
+		Number: 109, Name: "expires-in",
+		Given: "commands with a TTL and without", When: "they are delivered, and delivered again", Then: "the agent is told how long each may still wait",
+		Run: func(w *World) {
+			w.start(controller.Options{AckDeadline: short})
+			l := w.dial(transport.Hello{VM: "vm", Instance: "a"})
+			w.send("vm", command.Options{TTL: time.Hour})
+			first := l.receive(1)[0]
+			left, limited := first.TimeLeft()
+			w.check(limited && left > 0 && left <= time.Hour, "of an hour %s are left", left)
+			again := l.receive(1)[0]
+			now, limited := again.TimeLeft()
+			w.check(again.ID == first.ID && limited && now > 0 && now < left, "of %s are left %s when it comes again, of %s", left, now, again.ID)
+			w.send("other", command.Options{})
+			d := w.dial(transport.Hello{VM: "other", Instance: "a"}).receive(1)[0]
+			left, limited = d.TimeLeft()
+			w.check(!limited && d.ExpiresAt.IsZero(), "a command that does not expire may wait %s", left)
+		},
+	},
+	{
 		Number: 5, Name: "send-dup-key",
 		Given: "an idempotency key", When: "two commands are sent with it", Then: "they are one command",
 		Run: func(w *World) {
@@ -155,14 +174,23 @@ var delivery = []Scenario{
 	},
 	{
 		Number: 10, Name: "payload-bytes",
-		Given: "parameters of difficult characters", When: "they are sent", Then: "the handler gets them as they were",
+		Given: "parameters of difficult characters and numbers", When: "they are sent", Then: "the handler gets them as they were",
 		Run: func(w *World) {
 			w.start(controller.Options{})
 			w.agent("vm", agentOptions{do: func(_ context.Context, job *agent.Job) (any, error) {
 				return json.RawMessage(job.Command().Parameters), nil
 			}})
+			w.agent("numbers", agentOptions{do: func(_ context.Context, job *agent.Job) (any, error) {
+				p, err := command.Decode[command.UpdateConfig](job.Command())
+				return p.ConfigValue, err
+			}})
+			const numbers = `[9007199254740993,{"a":[-9223372036854775808,18446744073709551615]},12345678901234567890123,1.50,1E5,1e-400,7]`
+			exact, err := command.NewRaw(command.TypeUpdateConfig, command.Parameters(`{"config_key":"k","config_value":`+numbers+`}`), command.Options{})
+			w.ok(err, "make a command with numbers")
+			e := w.settled(w.sendCommand("numbers", exact), ack.Succeeded)
+			w.check(string(e.Result) == numbers, "the handler got other numbers, and returned %s", e.Result)
 			for _, value := range []string{
-				`quote " backslash \ slash /`, "nul \x00 escape \x1b", "cr \r lf \n crlf \r\n", "u2028 \u2028 u2029 \u2029",
+				`quote " backslash \ slash /`, "control \x01 \x1f escape \x1b", "cr \r lf \n crlf \r\n", "u2028 \u2028 u2029 \u2029",
 				"4-byte rune \U0001f600", "<script>&amp;</script>", "\ufeffbom", "data: x\n\nevent: close\ndata: {}", strings.Repeat("ü", 1000),
 			} {
 				cmd, err := command.New(command.UpdateConfig{ConfigKey: "k", ConfigValue: value}, command.Options{})
@@ -173,7 +201,7 @@ var delivery = []Scenario{
 				w.check(got.ConfigValue == value, "sent %q, the handler got %q", value, got.ConfigValue)
 			}
 			raw := command.Parameters(`{"big":12345678901234567890123,"float":1.50,"esc":"\u0041\/","nested":{"a":[1,2,{"b":null}]}}`)
-			_, err := command.NewRaw(command.TypeUpdateConfig, raw, command.Options{})
+			_, err = command.NewRaw(command.TypeUpdateConfig, raw, command.Options{})
 			w.check(err != nil, "update_config without a key was accepted")
 			cmd, err := command.NewRaw("raw_bytes", raw, command.Options{})
 			w.ok(err, "make a raw command")

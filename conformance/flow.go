@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/agent"
@@ -87,24 +88,38 @@ var flow = []Scenario{
 	},
 	{
 		Number: 43, Name: "urgent-overtakes",
-		Given: "an agent that is busy, with commands that wait", When: "an urgent one is sent", Then: "it runs before those that wait",
+		Given: "an agent that is busy, with commands that wait", When: "urgent ones are sent", Then: "they run at once, one after the other, beside the one that runs",
 		Run: func(w *World) {
 			w.start(controller.Options{})
-			g := newGate()
-			w.agent("vm", agentOptions{do: g.first})
+			busyGate, urgentGate := newGate(), newGate()
+			w.agent("vm", agentOptions{do: func(ctx context.Context, job *agent.Job) (any, error) {
+				if !job.Command().Urgent {
+					return busyGate.first(ctx, job)
+				}
+				return urgentGate.first(ctx, job)
+			}})
 			busy := w.send("vm", command.Options{})
-			g.wait(w)
+			busyGate.wait(w)
 			normal := w.send("vm", command.Options{})
 			w.stage(normal, ack.Received)
 			urgent := w.send("vm", command.Options{Urgent: true})
-			w.stage(urgent, ack.Received)
-			g.open()
-			for _, r := range []*controller.Receipt{busy, normal, urgent} {
-				w.settled(r, ack.Succeeded)
-			}
+			urgentGate.wait(w)
+			behind := w.send("vm", command.Options{Urgent: true})
+			w.stage(behind, ack.Received)
+			urgentGate.open()
+			w.settled(urgent, ack.Succeeded)
+			w.settled(behind, ack.Succeeded)
+			w.check(w.runs(normal.ID()) == 0, "a command that is not urgent began beside another")
+			busyGate.open()
+			w.settled(busy, ack.Succeeded)
+			w.settled(normal, ack.Succeeded)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.check(w.effects[1].id == urgent.ID() && w.effects[2].id == normal.ID(), "the urgent command did not overtake")
+			var order []string
+			for _, e := range w.effects {
+				order = append(order, e.id)
+			}
+			w.check(slices.Equal(order, []string{busy.ID(), urgent.ID(), behind.ID(), normal.ID()}), "they began in the order %v", order)
 		},
 	},
 	{

@@ -21,6 +21,13 @@ type Frames interface {
 	Close() error
 }
 
+// BytesResults is implemented by the Frames of a transport whose acks can hold a result that is no JSON, since its messages
+// are not JSON themselves.
+type BytesResults interface {
+	// SendResult sends frame n: an ack that a command has succeeded, with a result.
+	SendResult(n int, commandID string, result []byte) error
+}
+
 // SpeakFrames is for Open of a subject with the fact Frames: open begins a conversation as a VM, with
 // Env.Token where that goes with the connection, and without a hello.
 func (e *Env) SpeakFrames(open func(vm string) (Frames, error)) { e.frames = open }
@@ -34,6 +41,10 @@ type talk struct {
 
 	mu sync.Mutex
 	n  int // of the last frame that say sent
+
+	writing sync.Mutex
+	open    bool // there was a welcome
+	before  int  // what was open when the conversation began, where refusals are untold
 }
 
 // heard is a frame of the controller, as a client in another language would read it.
@@ -74,6 +85,9 @@ func (w *World) talk(vm string) *talk {
 		f.Close()
 		listening.Wait()
 	})
+	if w.subject.Facts.Untold {
+		t.before = w.countOpened()
+	}
 	return t
 }
 
@@ -101,7 +115,11 @@ func (t *talk) listen() {
 }
 
 // raw sends what it is given.
-func (t *talk) raw(b string) { _ = t.Send([]byte(b)) }
+func (t *talk) raw(b string) {
+	t.writing.Lock() // pings are answered meanwhile
+	defer t.writing.Unlock()
+	_ = t.Send([]byte(b))
+}
 
 // say sends the next frame, and returns its number.
 func (t *talk) say(fields string) int {
@@ -110,6 +128,27 @@ func (t *talk) say(fields string) int {
 	t.n++
 	t.raw(fmt.Sprintf(`{"n":%d,%s}`, t.n, fields))
 	return t.n
+}
+
+// number is that of a frame that is sent otherwise.
+func (t *talk) number() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n++
+	return t.n
+}
+
+// recorded hears until the acks of a frame are answered.
+func (t *talk) recorded(n int) heard {
+	for {
+		h := t.hear()
+		if h.end != nil || h.Close != nil {
+			t.w.fail("the acks of frame %d are answered with the end of the link: %+v", n, h)
+		}
+		if h.Recorded != nil && h.Recorded.Upto >= n {
+			return h
+		}
+	}
 }
 
 // sayAs sends a frame whose number is so far from that of the last.
@@ -136,6 +175,7 @@ func (t *talk) greet() *talk {
 func (t *talk) welcomed() {
 	h := t.hear()
 	t.w.check(h.Welcome != nil && h.Welcome.Version == 1, "the hello is answered with %+v", h)
+	t.open = true
 }
 
 // hear returns the next frame that is no ping, or the end.
@@ -151,8 +191,22 @@ func (t *talk) hear() heard {
 	}
 }
 
-// over waits for the end, and returns the code that was given for it.
+// untold says whether what was said is to be refused without a word.
+func (t *talk) untold() bool { return !t.open && t.w.subject.Facts.Untold }
+
+// over waits for the end, and returns the code that was given for it. A hello that is refused without a word has no end:
+// it waits a while for one.
 func (t *talk) over(after string) (code string) {
+	if t.untold() {
+		t.w.nothingComesOf(t.vm, t.before, func() {
+			select {
+			case h := <-t.in:
+				t.w.fail("after %.60s: heard %+v, want nothing", after, h)
+			case <-time.After(quiet):
+			}
+		})
+		return ""
+	}
 	for {
 		h := t.hear()
 		if h.end != nil {
@@ -167,6 +221,10 @@ func (t *talk) over(after string) (code string) {
 
 // refused waits for the end, and wants one of the codes for it.
 func (t *talk) refused(after string, codes ...string) {
+	if t.untold() {
+		t.over(after)
+		return
+	}
 	code := t.over(after)
 	t.w.check(slices.Contains(codes, code), "after %.60s the link ends with the code %q, want %s", after, code, strings.Join(codes, " or "))
 }

@@ -69,7 +69,7 @@ func backwards(e *ledger.Entry) error {
 	for i := 1; i < len(e.History); i++ {
 		from, to := e.History[i-1], e.History[i]
 		switch {
-		case from.Stage.Final() && (!from.Verdict || !to.Stage.Final()):
+		case from.Stage.Final() && (!from.Verdict && from.Code != ack.CodeRunTimeout || !to.Stage.Final()):
 			return fmt.Errorf("%s went from the final %s to %s", e.Command.ID, from.Stage, to.Stage)
 		case from.Stage == ack.Deferred, to.Stage.Final():
 		case order[to.Stage] < order[from.Stage]:

@@ -57,6 +57,19 @@ var lifecycle = []Scenario{
 		},
 	},
 	{
+		Number: 110, Name: "clock-skew",
+		Given: "an agent on another machine", When: "it dials", Then: "how far its clock is ahead is known",
+		Run: func(w *World) {
+			w.start(controller.Options{})
+			w.agent("vm", agentOptions{})
+			w.settled(w.send("vm", command.Options{}), ack.Succeeded)
+			p, _ := w.controller.Presence("vm")
+			skew := time.Duration(p.ClockSkew)
+			w.check(skew.Abs() < time.Hour, "the skew of one clock is %s", skew)
+			w.check(skew != 0 || p.Transport == "", "the skew is not known over %s", p.Transport)
+		},
+	},
+	{
 		Number: 50, Name: "duplicate-id",
 		Given: "two clones of one VM", When: "the second dials", Then: "the first is told and stops, both are reported, and the second gets the commands",
 		Run: func(w *World) {
@@ -155,8 +168,7 @@ var lifecycle = []Scenario{
 				w.fail("the controller does not stop")
 			}
 			w.check(l.end() != nil, "the link lives")
-			_, err := w.tryDial(transport.Hello{VM: "vm", Instance: "a"})
-			w.is(err, transport.ErrUnavailable, "dial")
+			w.refusedDial(transport.Hello{VM: "vm", Instance: "a"}, transport.ErrUnavailable)
 		},
 	},
 	{

@@ -133,6 +133,7 @@ var malformed = []Scenario{
 func (w *World) besideOthers(http, frames func(*World)) {
 	w.start(controller.Options{})
 	w.agent("other", agentOptions{})
+	w.settled(w.send("other", command.Options{}), ack.Succeeded) // it is linked
 	if f := w.subject.Facts; http != nil && !f.NoHTTP && !f.NoWire {
 		http(w)
 		w.settled(w.send("other", command.Options{}), ack.Succeeded)

@@ -120,7 +120,7 @@ var mutants = []struct {
 		}
 		return p
 	})},
-	{"forgets that a handler had begun", 84, received(func(p []transport.Delivery) []transport.Delivery {
+	{"forgets that a handler had begun", 99, received(func(p []transport.Delivery) []transport.Delivery {
 		for i := range p {
 			p[i].Started = false
 		}
@@ -138,6 +138,12 @@ var mutants = []struct {
 	{"does not say the window", 39, redial(func(h *transport.Hello) { h.Window = 0 })},
 	{"mixes up VMs", 8, redial(func(h *transport.Hello) { h.VM = "vm" })},
 	{"says that acks are recorded, and drops them", 12, mutant{ack: func(context.Context, transport.Link, []ack.Ack) error { return nil }}},
+	{"records the first progress again", 104, mutant{ack: func(ctx context.Context, l transport.Link, acks []ack.Ack) error {
+		if acks[0].Reason == "step 0" {
+			time.AfterFunc(100*time.Millisecond, func() { _ = l.Ack(context.Background(), acks...) })
+		}
+		return l.Ack(ctx, acks...)
+	}}},
 	{"hides refusals", 25, mutant{ack: func(ctx context.Context, l transport.Link, acks []ack.Ack) error {
 		err := l.Ack(ctx, acks...)
 		if transport.Refused(err) {

@@ -173,6 +173,10 @@ var reconnect = []Scenario{
 			w.front.to = dialer(func(context.Context, transport.Hello) (transport.Link, error) {
 				return nil, transport.Errorf(transport.CodeRevoked, "no more")
 			})
+			if w.subject.Facts.Untold { // the agent goes on trying
+				w.refusedDial(transport.Hello{VM: "vm", Instance: "a"}, transport.ErrRevoked)
+				return
+			}
 			a := w.agent("vm", agentOptions{})
 			w.is(a.ended(), transport.ErrRevoked, "run")
 		},

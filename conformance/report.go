@@ -77,6 +77,8 @@ func (r Result) mark() string {
 		return "- " + r.Excluded
 	case r.Err != "":
 		return "FAIL"
+	case r.Note != "":
+		return "pass, " + r.Note
 	}
 	return "pass"
 }

@@ -27,6 +27,7 @@ type Result struct {
 	Scenario string        `json:"scenario"`
 	Excluded string        `json:"excluded,omitempty"` // the fact that excludes it
 	Err      string        `json:"error,omitempty"`    // empty: passed
+	Note     string        `json:"note,omitempty"`     // what was proven instead of what the scenario says
 	Duration time.Duration `json:"duration_ns"`
 	Seed     uint64        `json:"seed"`
 }
@@ -83,6 +84,7 @@ func play(ctx context.Context, subject Subject, s Scenario, o Options) Result {
 	returned, err := await(ctx, ended)
 	if returned {
 		cancel()
+		r.Note = w.notes
 		err = errors.Join(err, leaked(before))
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/ledger"
@@ -39,6 +40,11 @@ type Facts struct {
 	Frames bool // the server half takes frames, as PROTOCOL.md has them: Open calls Env.SpeakFrames
 	Polls  bool // a link of the client half is a link of the controller only while it asks
 
+	// Untold means that a hello that is refused is dropped without a word, so that its agent gives up by itself: the
+	// scenarios that want to hear the code prove instead that nothing was opened, and the report shows it. Open calls
+	// Env.CountOpened.
+	Untold bool
+
 	// DeadAfter is the time of silence after which either end takes the other for dead.
 	DeadAfter time.Duration
 
@@ -56,9 +62,15 @@ type Env struct {
 	urls    []string // of ServeHTTP, without the proxy
 
 	frames func(vm string) (Frames, error) // of SpeakFrames
+	opened func() (int, error)             // of CountOpened
 
 	credentials *credentials
+
+	between atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
+
+// CountOpened is for Open of a subject with the fact Untold: count says how much there is that was made for links.
+func (e *Env) CountOpened(count func() (int, error)) { e.opened = count }
 
 // Context ends with the scenario.
 func (e *Env) Context() context.Context { return e.ctx }
@@ -76,12 +88,15 @@ func (e *Env) ServeHTTP(h http.Handler) (url string, err error) {
 	}
 	requests, stop := context.WithCancel(context.Background())
 	s := web.NewServer(requests, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := e.between.Load(); f != nil && (*f)(w, r) {
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 			http.StripPrefix("/api/v1", h).ServeHTTP(w, r)
 			return
 		}
 		h.ServeHTTP(w, r)
-	}))
+	}), web.ServerOptions{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -154,7 +169,7 @@ func (s Scenario) excluded(f Facts) string {
 
 // Scenarios returns the catalogue, by number.
 func Scenarios() []Scenario {
-	all := slices.Concat(delivery, acks, reconnect, flow, lifecycle, identity, hostile, malformed, httpScenarios)
+	all := slices.Concat(delivery, acks, ordering, reconnect, flow, lifecycle, identity, instances, hostile, malformed, ends, httpScenarios, unreadable, gone, between, notRun, runs, arrival, ids)
 	slices.SortStableFunc(all, func(a, b Scenario) int { return a.Number - b.Number })
 	return all
 }

@@ -40,6 +40,7 @@ type World struct {
 	sent      []sent
 	effects   []effect
 	mayRepeat map[string]bool // IDs whose handler is safe to repeat
+	notes     string          // what the report is to show of this run
 }
 
 type sent struct{ vm, id string }
@@ -208,11 +209,22 @@ func (w *World) until(vm, what string, ok func(controller.Presence) bool) contro
 }
 
 // dial opens a link by hand.
+// dial dials like an agent: again where the controller says to do so. An agent that was halted may have sent a poll, which
+// is a dial of its instance, that the controller sees later than ours.
 func (w *World) dial(h transport.Hello) *rawLink {
 	l, err := w.tryDial(h)
+	for range retries {
+		if !errors.Is(err, transport.ErrUnavailable) {
+			break
+		}
+		l, err = w.tryDial(h)
+	}
 	w.ok(err, "dial")
 	return l
 }
+
+// retries is how often a dial is repeated that is told to come again.
+const retries = 3
 
 func (w *World) tryDial(h transport.Hello) (*rawLink, error) {
 	ctx, cancel := context.WithTimeout(w.ctx, patience)

@@ -72,7 +72,7 @@ func BenchmarkGone(b *testing.B) {
 		require.NoError(b, err)
 		_, err = own.Update(b.Context(), vm, ledger.Edit{ID: cmd.ID, Do: func(e *ledger.Entry) error {
 			e.Delivered(1, time.Now())
-			return e.Acked(ack.Ack{CommandID: cmd.ID, Stage: ack.Succeeded, Attempt: 1}, time.Now())
+			return e.Acked(ack.Ack{CommandID: cmd.ID, Stage: ack.Succeeded, Attempt: 1}, ledger.Speaker{}, time.Now())
 		}})
 		require.NoError(b, err)
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
 )
@@ -31,8 +32,10 @@ type Options struct {
 	// again. Any ack of the command starts it anew. Default: 30 s.
 	AckDeadline time.Duration
 
-	// MaxAttempts is how often a command is delivered before it is given up as dead. A deferral
-	// starts the count anew. Default: 10.
+	// MaxAttempts is how many deliveries of a command may arrive without an answer, though the agent could have given one,
+	// before it is given up as dead, with the code exhausted; and how many links that worked its delivery may end before it
+	// is, with the code undeliverable. A delivery that may not have arrived counts for neither. Any answer starts both anew,
+	// and what has started, or was deferred, is given up for neither: only when its VM is gone, or by Settle. Default: 10.
 	MaxAttempts int
 
 	// Lease is how long a VM counts as online after its last sign of life when no link of its is
@@ -52,10 +55,16 @@ type Options struct {
 	// than 0: for ever.
 	Retention time.Duration
 
+	// Absence is how long a VM may be absent before it counts as gone: its commands end then, with the code vm_gone, as
+	// dead where they have not begun and as interrupted where they have. It is counted from the last sign of life, from
+	// a command's last change of stage where that is later, and over restarts, though after one no VM counts as gone for
+	// a seventh of it: those that are there come back first. Default: 7 days; less than 0: for ever.
+	Absence time.Duration
+
 	// Redact says what the ledger keeps of the parameters of a command once it is settled; until then it keeps
 	// all, or it could not deliver it again. Receipts, Get and List then return what is kept. Default:
-	// command.DropSecrets, for which the types of package command have secrets and all others have none. For
-	// types of one's own, command.SecretsOf(T{}).Drop; it must do what ledger.Redact says.
+	// command.DropSecrets: types of one's own are declared, by command.Declare, and of others no more than the names of
+	// parameters is kept. It must do what ledger.Redact says.
 	Redact func(command.Type, command.Parameters) command.Parameters
 
 	// LinkLifetime ends each link, to be dialled anew at once, at a random point between half of it
@@ -80,6 +89,7 @@ func (o Options) withDefaults() Options {
 	def(&o.AckDeadline, 30*time.Second)
 	def(&o.Lease, 30*time.Second)
 	def(&o.Retention, 7*24*time.Hour)
+	def(&o.Absence, 7*24*time.Hour)
 	if o.MaxAttempts <= 0 {
 		o.MaxAttempts = 10
 	}
@@ -101,7 +111,8 @@ type Controller struct {
 	opts   Options
 	ledger *gate
 	log    *slog.Logger
-	began  time.Time // the meters' beginning
+	peers  *peerlog.Log // lines that a VM can cause; all others go to log
+	began  time.Time    // the meters' beginning
 
 	mu    sync.RWMutex
 	boxes map[string]*mailbox // by VM; of every VM that has dialled and is not forgotten
@@ -129,6 +140,7 @@ func New(l ledger.Ledger, o Options) *Controller {
 		opts:   o,
 		ledger: &gate{Ledger: l},
 		log:    o.Log,
+		peers:  peerlog.New(o.Log),
 		began:  time.Now(),
 		boxes:  map[string]*mailbox{},
 		leases: newLeases(o.Lease),

@@ -22,13 +22,22 @@ import (
 type world struct {
 	*testing.T
 	c *controller.Controller
+	l ledger.Ledger
+}
+
+// restart puts another controller in the place of w.c, which is down for a while.
+func (w *world) restart(down time.Duration, o controller.Options) {
+	w.Helper()
+	require.NoError(w, w.c.Close())
+	time.Sleep(down)
+	w.c = controller.New(w.l, o)
 }
 
 func run(t *testing.T, o controller.Options, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := memory.New()
-		w := &world{T: t, c: controller.New(l, o)}
+		w := &world{T: t, c: controller.New(l, o), l: l}
 		test(w)
 		require.NoError(t, w.c.Close())
 		require.NoError(t, l.Close())
@@ -164,8 +173,20 @@ func TestRedeliveryUntilHeardOf(t *testing.T) {
 		again = w.receive(link, 1)[0]
 		require.Equal(w, 3, again.Attempt)
 		require.True(w, again.Started)
+		for n := range 10 { // what has started is not given up
+			require.Equal(w, 4+n, w.receive(link, 1)[0].Attempt)
+		}
+		w.ack(link, r.ID(), ack.Succeeded)
+
+		// An answer starts the count anew.
+		r = w.send("vm-1", command.Options{})
+		for range 2 {
+			w.receive(link, 2)
+			w.ack(link, r.ID(), ack.Received)
+		}
 
 		// Silence past the last attempt: given up. A late result lands all the same.
+		w.receive(link, 3)
 		w.quiet(link, time.Minute)
 		e, err := r.Wait(w.Context())
 		require.NoError(w, err)
@@ -462,12 +483,21 @@ func TestSendRefusals(t *testing.T) {
 		late.ExpiresAt = time.Now().Add(-time.Second)
 		_, err = w.c.Send(ctx, "vm-3", late)
 		require.ErrorIs(w, err, transport.ErrInvalid)
+		late.ID, late.IdempotencyKey, late.TTL = "late", "", time.Minute // which counts from when it is stored
+		r, err := w.c.Send(ctx, "vm-3", late)
+		require.NoError(w, err)
+		e, err := w.c.Get(ctx, r.ID())
+		require.NoError(w, err)
+		require.Equal(w, time.Now().Add(time.Minute).UTC(), e.Command.ExpiresAt)
+		late.TTL = -time.Minute
+		_, err = w.c.Send(ctx, "vm-3", late)
+		require.ErrorIs(w, err, transport.ErrInvalid)
 	})
 }
 
 func TestBroadcast(t *testing.T) {
 	run(t, controller.Options{}, func(w *world) {
-		cmd, err := command.New(command.Drain{Reason: "deploy"}, command.Options{})
+		cmd, err := command.New(command.Drain{Reason: "deploy"}, command.Options{RunTimeout: time.Minute})
 		require.NoError(w, err)
 		receipts, err := w.c.Broadcast(w.Context(), []string{"vm-1", "", "vm-3"}, cmd)
 		require.ErrorIs(w, err, transport.ErrInvalid)
@@ -476,6 +506,7 @@ func TestBroadcast(t *testing.T) {
 		require.NotEqual(w, receipts[0].ID(), receipts[2].ID())
 		require.Equal(w, ack.Queued, w.stage(receipts[0].ID()))
 		require.Equal(w, "vm-3", receipts[2].VM())
+		require.Equal(w, cmd.RunTimeout, w.entry(receipts[2].ID()).Command.RunTimeout)
 	})
 }
 

@@ -2,7 +2,9 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/command"
@@ -14,8 +16,9 @@ import (
 // get past the end of their links.
 type gate struct {
 	ledger.Ledger
-	mu   sync.RWMutex // held for reading by each write
-	over bool
+	mu     sync.RWMutex // held for reading by each write
+	over   bool
+	failed atomic.Pointer[failure] // nil: the last write has not
 }
 
 func (g *gate) shut() {
@@ -30,7 +33,8 @@ func (g *gate) Append(ctx context.Context, vm string, cmd command.Command, limit
 	if g.over {
 		return ledger.Appended{}, ledger.ErrClosed
 	}
-	return g.Ledger.Append(ctx, vm, cmd, limits, now)
+	a, err := g.Ledger.Append(ctx, vm, cmd, limits, now)
+	return a, g.wrote(a.Created, err)
 }
 
 func (g *gate) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([]ledger.Edited, error) {
@@ -39,7 +43,8 @@ func (g *gate) Update(ctx context.Context, vm string, edits ...ledger.Edit) ([]l
 	if g.over {
 		return nil, ledger.ErrClosed
 	}
-	return g.Ledger.Update(ctx, vm, edits...)
+	edited, err := g.Ledger.Update(ctx, vm, edits...)
+	return edited, g.wrote(g.failed.Load() != nil && slices.ContainsFunc(edited, func(e ledger.Edited) bool { return e.Changed }), err)
 }
 
 func (g *gate) Note(vm string, edits ...ledger.Edit) []ledger.Edited {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"time"
 
 	"github.com/miglink/miglink/ledger"
@@ -200,8 +201,11 @@ func (l *link) chargeEvents(n int) error {
 
 // forget drops what is known of VMs that have been away for too long, so that what is remembered of a fleet whose
 // VMs come and go is bounded. Their commands are the ledger's.
-func (c *Controller) forget(before time.Time) {
+func (c *Controller) forget(ctx context.Context, before time.Time) {
 	for _, b := range c.mailboxes() {
+		if !c.keepSeen(ctx, b, before) {
+			continue
+		}
 		c.mu.Lock()
 		b.mu.Lock()
 		if b.open == 0 && !b.online && b.lastSeen.Before(before) {

@@ -220,7 +220,9 @@ func TestLinks(t *testing.T) {
 			require.NoError(w, l.Close())
 		}
 		first := w.dial(transport.Hello{VM: "vm-4", Instance: "a"})
-		w.dial(transport.Hello{VM: "vm-4", Instance: "b"}).Close()
+		newer := w.dial(transport.Hello{VM: "vm-4", Instance: "b"})
+		require.NoError(w, newer.Report(w.Context()))
+		require.NoError(w, newer.Close())
 		for range 5 { // a dial that fails leaves nothing behind
 			_, err = w.c.Dial(w.Context(), transport.Hello{VM: "vm-4", Instance: "a"})
 			require.ErrorIs(w, err, transport.ErrSuperseded)

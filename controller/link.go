@@ -2,6 +2,9 @@ package controller
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -10,6 +13,8 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/document"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
 )
@@ -28,10 +33,27 @@ func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport
 	if err := transport.ValidateVM(hello.VM); err != nil {
 		return nil, err
 	}
+	// Presences and notices tell these, to readers in other languages and on terminals.
+	for _, text := range [...]struct {
+		field, s string
+		most     int
+	}{{"instance", hello.Instance, transport.MaxVM}, {"via", hello.Via, 2 * transport.MaxVM}} { // servers have added to via
+		if text.s == "" {
+			continue
+		}
+		if err := document.CheckName(text.field, text.s, text.most); err != nil {
+			return nil, transport.Errorf(transport.CodeInvalid, "%s", err)
+		}
+	}
 	box, err := c.admit(hello.VM)
 	if err != nil {
 		return nil, err
 	}
+	return c.open(ctx, box, hello)
+}
+
+// open is Dial from when the VM was admitted.
+func (c *Controller) open(ctx context.Context, box *mailbox, hello transport.Hello) (transport.Link, error) {
 	hello.VM = box.vm // a link for commands keeps nothing of a request, which goes; see attach, too
 	l := &link{c: c, hello: hello, box: box, woken: make(chan struct{}, 1), done: make(chan struct{})}
 	l.window = c.opts.Window
@@ -51,6 +73,9 @@ func (c *Controller) Dial(ctx context.Context, hello transport.Hello) (transport
 	if c.stopping.Load() { // it may have begun before the link could be seen
 		l.end(c.goingAway(0))
 	}
+	if l.box.isForgotten() { // likewise, and then the link is that of nobody
+		l.end(evicted(l.box.vm))
+	}
 	return l, nil
 }
 
@@ -67,6 +92,8 @@ type link struct {
 	ending  sync.Once
 	err     error // why it ended; read after done
 	closing sync.Once
+
+	seen evidence // guarded by mailbox.mu
 
 	push atomic.Pointer[func(now bool)] // called instead of woken
 
@@ -169,6 +196,9 @@ func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 			return nil, l.err
 		default:
 		}
+		if l.hello.Via == "" { // the agent itself asks for more
+			l.Arrived(math.MaxUint64)
+		}
 		page, look, err := l.next(ctx, nil)
 		if err != nil {
 			return nil, err
@@ -261,19 +291,20 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 	}
 	edits := make([]ledger.Edit, 0, len(acks))
 	at := make([]int, 0, len(acks)) // of each edit among the acks
+	var belied []*ack.Ack
 	now := time.Now()
-	fenced := l.fenced()
 	for i := range acks {
 		a := &acks[i]
 		if err := a.Validate(); err != nil {
 			refuse(i, transport.Errorf(transport.CodeInvalid, "%s", err))
 			continue
 		}
-		if fenced && !a.Stage.Final() {
-			refuse(i, superseded(l.hello.VM))
-			continue
-		}
-		edits = append(edits, ledger.Edit{ID: a.CommandID, Do: func(e *ledger.Entry) error { return e.Acked(*a, now) }})
+		edits = append(edits, ledger.Edit{ID: a.CommandID, Do: func(e *ledger.Entry) error {
+			if e.Belied(*a) {
+				belied = append(belied, a)
+			}
+			return e.Acked(*a, l.speaker(), now)
+		}})
 		at = append(at, i)
 	}
 	if len(edits) == 0 {
@@ -288,11 +319,20 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 		return getError(err)
 	}
 	for i := range edited {
-		if edited[i].Err != nil {
-			refuse(at[i], getAckError(edited[i].Err))
+		if err := edited[i].Err; err != nil {
+			l.c.panicked(l.hello.VM, err)
+			told := getAckError(err)
+			if errors.Is(told, transport.ErrInternal) { // of this ack alone, as where Options.Redact panics
+				l.c.peers.Write(ctx, slog.LevelError, "an ack cannot be recorded", l.hello.VM, slog.String("command_id", acks[at[i]].CommandID), slog.Any("error", err))
+			}
+			refuse(at[i], told)
 		}
 	}
-	l.c.heard(l.box, edited)
+	for _, a := range belied {
+		l.c.peers.Write(ctx, slog.LevelWarn, "a command has run that was not to run any more, and another may run under its idempotency key", l.hello.VM,
+			slog.String("command_id", a.CommandID), slog.String("stage", string(a.Stage)))
+	}
+	l.c.heard(l.box, edited, func(i int) int { return acks[at[i]].Attempt })
 	if err := l.chargeAcks(len(acks), edited); err != nil {
 		l.end(err)
 		return err
@@ -302,17 +342,13 @@ func (l *link) Ack(ctx context.Context, acks ...ack.Ack) error {
 
 // getAckError refuses a command that is not this VM's like one that does not exist.
 func getAckError(err error) error {
-	if transport.Refused(err) {
+	switch {
+	case transport.Refused(err), errors.Is(err, transport.ErrSuperseded):
 		return err
+	case errors.Is(err, ledger.ErrUnreadable): // said again it would be no better
+		return transport.Errorf(transport.CodeInvalid, "%s", err)
 	}
 	return getError(err)
-}
-
-// fenced says whether a newer instance has taken over from the link's.
-func (l *link) fenced() bool {
-	l.box.mu.Lock()
-	defer l.box.mu.Unlock()
-	return l.box.isFenced(l.hello.Instance)
 }
 
 func (l *link) Report(ctx context.Context, events ...event.Event) error {
@@ -320,6 +356,11 @@ func (l *link) Report(ctx context.Context, events ...event.Event) error {
 		return err
 	}
 	l.box.touch(l.hello)
+	if l.hello.Uplink && l.hello.Heard.Answered {
+		l.box.mu.Lock()
+		l.box.witness(l.hello)
+		l.box.mu.Unlock()
+	}
 	if err := l.chargeEvents(len(events)); err != nil {
 		return err
 	}
@@ -330,9 +371,12 @@ func (l *link) Report(ctx context.Context, events ...event.Event) error {
 	}
 	for _, e := range events {
 		e.VMID = l.hello.VM
+		if e.Type == event.RunsAbandoned {
+			l.box.noteAbandoned(l.hello.Instance, e)
+		}
 		if take := l.c.opts.OnEvent; take != nil {
-			if err := take(ctx, l.hello.VM, e); err != nil {
-				return getAckError(err)
+			if err := safely.Do(func() error { return take(ctx, l.hello.VM, e) }); err != nil {
+				return l.c.hookFailed(l.hello.VM, err)
 			}
 		}
 		if l.c.watch.wanted() {
@@ -340,6 +384,25 @@ func (l *link) Report(ctx context.Context, events ...event.Event) error {
 		}
 	}
 	return nil
+}
+
+// hookFailed is the refusal of a report that a hook of the embedder's did not take. A panic there is one report's end, and
+// neither the link's, which would come back with the same report, nor the process's.
+func (c *Controller) hookFailed(vm string, err error) error {
+	if c.panicked(vm, err) {
+		return transport.Errorf(transport.CodeInternal, "the report could not be taken")
+	}
+	return getAckError(err)
+}
+
+// panicked logs it where an error is that of a panic, as of a hook of the embedder's, and says whether it is.
+func (c *Controller) panicked(vm string, err error) bool {
+	var panicked *safely.Panic
+	if !errors.As(err, &panicked) {
+		return false
+	}
+	c.peers.Panicked(context.Background(), vm, panicked)
+	return true
 }
 
 // usable lets acks and events pass after the controller has ended the link, for they are facts; not

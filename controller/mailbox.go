@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unique"
@@ -13,9 +12,6 @@ import (
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
 )
-
-// maxFenced is how many fenced instances of a VM are remembered.
-const maxFenced = 8
 
 // mailbox is one VM as the controller sees it: who is there, and what has been handed out. What is
 // asked of the VM is in the ledger. A mailbox outlives its links; there is one goroutine per open
@@ -28,18 +24,21 @@ type mailbox struct {
 	link  *link // that commands go to, or nil
 	lanes [2]lane
 
-	instance string
-	fenced   []string              // instances that are not to come back, oldest first
+	instances
 	via      unique.Handle[string] // of all VMs there are few
+	skew     time.Duration         // of the VM's clock
 	since    time.Time             // of being online or offline
 	lastSeen time.Time
 	lease    lease // runs while no link is open
 	meters   meters
 
+	abandoned *abandonedRuns // nil: none
+
 	// What is small is together, which takes less room.
 	online    bool
 	dialed    bool  // the lanes are of some earlier link
 	forgotten bool  // this is the VM's mailbox no more
+	noDisk    bool  // the agent of the latest link cannot journal
 	open      int32 // links, also those for acks and events only
 }
 
@@ -47,6 +46,16 @@ type mailbox struct {
 type lane struct {
 	high    uint64   // entries up to here were handed out, or arrived before
 	flights []flight // those of them that are not settled, by seq
+	care    *care    // nil: nothing is to be taken care of
+}
+
+// care is what seldom is to be known of a lane.
+type care struct {
+	before []flight // of a client without cursors, to which everything is handed out again
+
+	// What did not arrive twice in a row is handed out alone, and nothing after it before it has.
+	alone uint64    // flight.nth of the latest that was; 0: none, over this link
+	held  time.Time // something waits for evidence since; zero: nothing does
 }
 
 // flight is a command between its delivery and its end.
@@ -57,8 +66,14 @@ type flight struct {
 	version int       // of the entry, when last looked at
 
 	// deferred means that the agent asked to try again at due. It keeps its place: nothing after
-	// it in the lane is handed out before.
+	// it in the normal lane is handed out before. An urgent command waits for no deferral.
 	deferred bool
+
+	nth     uint64 // of what the link has handed out, latest; 0: the agent has it from an earlier link
+	times   int32  // it was handed out since it was last counted, or answered
+	waited  int32  // deadlines that have passed since it was handed out more often than is of use without evidence
+	missed  bool   // the link has ended, and it is not known to have arrived
+	toBlame bool   // the link had passed all before it
 }
 
 func (b *mailbox) lane(l ledger.Lane) *lane {
@@ -87,24 +102,24 @@ func (b *mailbox) wake(size int) {
 func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.isFenced(hello.Instance) {
-		return superseded(b.vm)
+	if by := b.fencedBy(hello.Instance); by != "" {
+		return superseded(hello.Instance, by, b.vm)
 	}
 	now := time.Now()
 	if err := b.resume(ctx, hello, now); err != nil {
 		return err
 	}
-	if b.instance != hello.Instance && b.instance != "" && hello.Instance != "" {
-		b.fence(b.instance, hello.Instance, now)
-	} else if b.link != nil {
-		b.link.end(transport.Errorf(transport.CodeReplaced, "another link of the same VM was opened"))
+	l.seen.passes = hello.Via == "" || hello.Heard.Poll && hello.Heard.Answered
+	l.seen.speaks = (hello.Heard.Poll || hello.Heard.NoCursor) && !hello.Heard.Unsaid
+	if hello.Instance != b.linked {
+		b.noDisk = false
 	}
-	if b.instance != hello.Instance {
-		b.instance = strings.Clone(hello.Instance) // it may be part of a request, which goes
-	}
+	b.takeOver(l, hello.Instance, now)
 	b.via = unique.Make(hello.Via)
-	l.hello.Instance, l.hello.Via, l.hello.After = b.instance, b.via.Value(), ""
-	b.link = l
+	if b.skew = 0; !hello.Time.IsZero() {
+		b.skew = hello.Time.Sub(now)
+	}
+	l.hello.Instance, l.hello.Via, l.hello.After = b.linked, b.via.Value(), ""
 	b.c.leases.end(b)
 	b.dialed = true
 	b.seen(now)
@@ -115,38 +130,38 @@ func (b *mailbox) attach(ctx context.Context, l *link, hello transport.Hello) er
 func (b *mailbox) detach(l *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.link == l {
-		b.link = nil
+	switch l {
+	case b.beside:
+		b.beside = nil
+	case b.link:
+		b.parted(l)
+		// What was handed out by l comes by the other when it is due again.
+		if b.link, b.beside = b.beside, nil; b.link != nil {
+			b.linked = b.link.hello.Instance
+			b.link.wake()
+		}
 		b.rest()
 		b.seen(time.Now())
 	}
 }
 
-// fence shuts an older instance out for good.
-func (b *mailbox) fence(old, newer string, now time.Time) {
-	if b.fenced = append(b.fenced, old); len(b.fenced) > maxFenced {
-		b.fenced = slices.Delete(b.fenced, 0, 1)
-	}
-	if b.link != nil {
-		b.link.end(superseded(b.vm))
-	}
-	b.c.log.Info("instance fenced", "vm_id", b.vm, "instance", old, "by", newer)
-	b.c.watch.publish(Notice{Kind: NoticeFenced, At: now, VM: b.vm, Old: old, New: newer})
-}
-
-func (b *mailbox) isFenced(instance string) bool {
-	return instance != "" && slices.Contains(b.fenced, instance)
-}
-
-func superseded(vm string) error {
-	return transport.Errorf(transport.CodeSuperseded, "a newer instance of %s has taken over", vm)
-}
-
 // resume sets what counts as handed out to what the cursor says has arrived.
 func (b *mailbox) resume(ctx context.Context, hello transport.Hello, now time.Time) error {
-	if b.dialed && hello.After == "" && hello.Instance == "" && b.instance == "" {
+	if b.link != nil {
+		b.parted(b.link)
+	}
+	if b.dialed && hello.After == "" && hello.Instance == "" && b.linked == "" {
 		// A poller that knows neither cursors nor instances would otherwise get every unsettled
-		// command at each poll: it gets one again when the ack deadline has passed.
+		// command at each poll: it gets one again when the ack deadline has passed. That it asks again shows that it has
+		// got the answer to the poll before.
+		for i := range b.lanes {
+			if care := b.lanes[i].care; care != nil {
+				care.alone = 0
+			}
+			for j := range b.lanes[i].flights {
+				b.lanes[i].flights[j].nth = 0
+			}
+		}
 		return nil
 	}
 	at, _ := parseCursor(hello.After, b.c.ledger.Epoch())
@@ -167,14 +182,25 @@ func (b *mailbox) resume(ctx context.Context, hello transport.Hello, now time.Ti
 	if err != nil {
 		return err
 	}
-	*b.lane(ledger.Normal) = normal
-	*b.lane(ledger.Urgent) = urgent
+	if b.dialed && hello.Instance == b.linked { // else its process may have ended, for whatever reason
+		b.fate(b.lanes[0].flights, normal.high, hello, now)
+		b.fate(b.lanes[1].flights, urgent.high, hello, now)
+		if hello.Heard.NoCursor {
+			normal.keep(b.lanes[0].flights)
+			urgent.keep(b.lanes[1].flights)
+		}
+	}
+	b.lanes = [...]lane{normal, urgent}
 	return nil
 }
 
 // landed is a lane of which everything up to high has arrived. Deadlines that run go on.
 func (b *mailbox) landed(ctx context.Context, which ledger.Lane, high uint64, now time.Time) (lane, error) {
 	l := lane{high: high}
+	if care := b.lane(which).care; care != nil && !care.held.IsZero() {
+		l.takeCare().held = care.held
+	}
+	var arrived []ledger.Edit
 	for after := uint64(0); after < high; {
 		page, err := b.c.ledger.Pending(ctx, b.vm, which, after, b.c.opts.Window)
 		if err != nil {
@@ -187,12 +213,19 @@ func (b *mailbox) landed(ctx context.Context, which ledger.Lane, high uint64, no
 			if after = e.Seq; after > high {
 				break
 			}
-			f := flight{seq: e.Seq, id: e.Command.ID, due: b.deadline(e, now), version: e.Version, deferred: e.State.Stage == ack.Deferred}
+			f := flight{seq: e.Seq, id: e.Command.ID, due: b.deadline(e, now), version: e.Version, deferred: e.State.Stage == ack.Deferred, times: 1}
 			if old := b.lane(which).find(e.Seq); old != nil {
 				f = *old
+				f.nth, f.missed, f.toBlame = 0, false, false
+			}
+			if e.Misses() > 0 {
+				arrived = append(arrived, ledger.Edit{ID: f.id, Do: func(e *ledger.Entry) error { e.Arrived(); return nil }})
 			}
 			l.flights = append(l.flights, f)
 		}
+	}
+	if len(arrived) > 0 {
+		b.c.ledger.Note(b.vm, arrived...)
 	}
 	return l, nil
 }
@@ -205,13 +238,17 @@ func (b *mailbox) deadline(e *ledger.Entry, now time.Time) time.Time {
 	return now.Add(b.c.opts.AckDeadline)
 }
 
-// observe takes note of what became of a command; heard says that the agent spoke of it. It returns
+// observe takes note of what became of a command; heard says that the agent spoke of it, of attempt (0: the latest). It returns
 // false for a state of the entry that is older than one observed before. mu is locked.
-func (b *mailbox) observe(e *ledger.Entry, heard bool) bool {
+func (b *mailbox) observe(e *ledger.Entry, heard bool, attempt int) bool {
 	l := b.lane(e.Lane())
 	f := l.find(e.Seq)
 	if f == nil {
 		return true
+	}
+	if heard {
+		b.answered(f, e, attempt)
+		f.times = 0
 	}
 	if e.Version < f.version {
 		return false
@@ -236,6 +273,35 @@ func (b *mailbox) observe(e *ledger.Entry, heard bool) bool {
 	return true
 }
 
+func (l *lane) takeCare() *care {
+	if l.care == nil {
+		l.care = &care{}
+	}
+	return l.care
+}
+
+// keep keeps what was handed out to a client without cursors, for again.
+func (l *lane) keep(flights []flight) {
+	if len(flights) > 0 {
+		l.takeCare().before = flights
+	}
+}
+
+// again keeps the deadline of what a client without cursors has got before.
+func (l *lane) again(f *flight, now time.Time) {
+	if l.care == nil {
+		return
+	}
+	i := slices.IndexFunc(l.care.before, func(old flight) bool { return old.seq == f.seq })
+	if i < 0 {
+		return
+	}
+	f.times = l.care.before[i].times
+	if due := l.care.before[i].due; now.Before(due) {
+		f.due = due
+	}
+}
+
 func (l *lane) find(seq uint64) *flight {
 	i, ok := l.search(seq)
 	if !ok {
@@ -244,8 +310,18 @@ func (l *lane) find(seq uint64) *flight {
 	return &l.flights[i]
 }
 
-func (l *lane) blocked() bool {
-	return slices.ContainsFunc(l.flights, func(f flight) bool { return f.deferred })
+// room is how many more of the lane may be handed out now.
+func (l *lane) room(window int, which ledger.Lane) int {
+	room := window
+	for i := range l.flights {
+		switch {
+		case !l.flights[i].deferred:
+			room--
+		case which == ledger.Normal:
+			return 0
+		}
+	}
+	return room
 }
 
 func (l *lane) drop(seq uint64) {

@@ -2,20 +2,34 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/miglink/miglink/ledger"
+	"github.com/miglink/miglink/transport"
 )
 
-// heard is called with what acks of a VM did to entries.
-func (c *Controller) heard(b *mailbox, edited []ledger.Edited) {
+// heard is called with what acks of a VM did to entries, and the attempt that each is about.
+func (c *Controller) heard(b *mailbox, edited []ledger.Edited, attempt func(i int) int) {
 	b.mu.Lock()
 	stale := make([]bool, len(edited))
 	for i := range edited {
-		stale[i] = edited[i].Err != nil || !b.observe(edited[i].Entry, true)
+		e := &edited[i]
+		if e.Entry == nil || errors.Is(e.Err, transport.ErrSuperseded) || errors.Is(e.Err, transport.ErrUnknownCommand) {
+			stale[i] = true
+			continue
+		}
+		current := b.observe(e.Entry, true, attempt(i)) // also where the ack was refused: the agent has answered
+		stale[i] = e.Err != nil || !current
+		if !stale[i] && e.Changed {
+			b.noteDisk(e.Entry)
+		}
 	}
 	b.mu.Unlock()
 	for i := range edited {
+		if e := &edited[i]; e.Changed && !e.Entry.RunEnds.IsZero() {
+			c.sweeper.wake()
+		}
 		switch {
 		case stale[i]:
 		case edited[i].Changed:
@@ -30,7 +44,7 @@ func (c *Controller) heard(b *mailbox, edited []ledger.Edited) {
 func (c *Controller) changed(e *ledger.Entry) {
 	if b := c.lookup(e.VM); b != nil {
 		b.mu.Lock()
-		current := b.observe(e, false)
+		current := b.observe(e, false, 0)
 		b.mu.Unlock()
 		if !current {
 			return

@@ -1,11 +1,11 @@
 package controller
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"log/slog"
 	"time"
 
+	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -19,8 +19,13 @@ type Presence struct {
 	Transport string    `json:"transport,omitempty"` // the path of the latest link, as in Hello.Via; "" is in-process
 	Since     time.Time `json:"since,omitzero"`      // of being online or offline
 	LastSeen  time.Time `json:"last_seen,omitzero"`
-	Pending   int       `json:"pending"`          // unsettled commands; only Fleet fills it
-	Fenced    []string  `json:"fenced,omitempty"` // older instances that were shut out, the latest last
+	Pending   int       `json:"pending"` // unsettled commands; only VMs and Fleet fill it
+	// ClockSkew is how far the VM's clock is ahead of the controller's, as of the latest dial; negative is behind. The time
+	// that the hello took to arrive makes it too small, by that much. Zero is also not known.
+	ClockSkew command.Duration `json:"clock_skew,omitzero"`
+	Abandoned int              `json:"abandoned_runs,omitempty"` // runs that the agent has given up, as they have outlived their limit, and that may still be going on
+	NoDisk    bool             `json:"no_disk,omitempty"`        // the agent's journal has no room, or cannot be written: commands are deferred until it can
+	Fenced    []string         `json:"fenced,omitempty"`         // older instances that were shut out, the latest last
 }
 
 // Presence returns what is known of a VM; false if it has not been heard of since the controller
@@ -35,41 +40,19 @@ func (c *Controller) Presence(vm string) (Presence, bool) {
 	return b.presence(), true
 }
 
-// Fleet returns every VM that has been heard of or has commands in the ledger, by name.
-func (c *Controller) Fleet(ctx context.Context) ([]Presence, error) {
-	vms, err := c.ledger.VMs(ctx)
-	if err != nil {
-		return nil, getError(err)
-	}
-	pending := make(map[string]int, len(vms))
-	fleet := make([]Presence, 0, len(vms))
-	for _, vm := range vms {
-		pending[vm.Name] = vm.Pending
-		if c.lookup(vm.Name) == nil {
-			fleet = append(fleet, Presence{VM: vm.Name, Pending: vm.Pending})
-		}
-	}
-	for _, b := range c.mailboxes() {
-		b.mu.Lock()
-		p := b.presence()
-		b.mu.Unlock()
-		p.Pending = pending[b.vm]
-		fleet = append(fleet, p)
-	}
-	slices.SortFunc(fleet, func(a, b Presence) int { return cmp.Compare(a.VM, b.VM) })
-	return slices.CompactFunc(fleet, func(a, b Presence) bool { return a.VM == b.VM }), nil
-}
-
 func (b *mailbox) presence() Presence {
 	return Presence{
 		VM:        b.vm,
 		Online:    b.online,
 		Attached:  b.link != nil,
-		Instance:  b.instance,
+		Instance:  b.linked,
 		Transport: b.via.Value(),
 		Since:     b.since,
 		LastSeen:  b.lastSeen,
-		Fenced:    slices.Clone(b.fenced),
+		ClockSkew: command.Duration(b.skew),
+		Abandoned: b.countAbandoned(),
+		NoDisk:    b.noDisk,
+		Fenced:    b.fencedNames(),
 	}
 }
 
@@ -77,13 +60,18 @@ func (b *mailbox) presence() Presence {
 func (b *mailbox) touch(hello transport.Hello) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.isFenced(hello.Instance) {
-		b.seen(time.Now())
+	if b.fencedBy(hello.Instance) == "" {
+		now := time.Now()
+		b.prove(hello.Instance, now)
+		b.seen(now)
 	}
 }
 
 // seen notes a sign of life. With a link open the lease does not run.
 func (b *mailbox) seen(now time.Time) {
+	if b.forgotten {
+		return // what is left of its links says nothing of whoever has the name next
+	}
 	b.lastSeen = now
 	if b.link == nil {
 		b.c.leases.renew(b)
@@ -110,7 +98,7 @@ func (b *mailbox) setOnline(online bool, now time.Time) {
 	if online {
 		kind = NoticeOnline
 	}
-	b.c.log.Info("VM is "+string(kind), "vm_id", b.vm, "instance", b.instance, "transport", b.via.Value())
+	b.c.peers.Write(context.Background(), slog.LevelInfo, "VM is "+string(kind), b.vm, slog.String("instance", b.linked), slog.String("transport", b.via.Value()))
 	if b.c.watch.wanted() {
 		p := b.presence()
 		b.c.watch.publish(Notice{Kind: kind, At: now, VM: b.vm, Presence: &p})

@@ -2,7 +2,9 @@ package controller_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +102,7 @@ func TestFencing(t *testing.T) {
 		r := w.send("vm-1", command.Options{})
 		w.receive(old, 1)
 		newer := w.dial(hello("new"))
+		require.NoError(w, newer.Report(w.Context()))
 		_, err := old.Receive(w.Context())
 		require.ErrorIs(w, err, transport.ErrSuperseded)
 		require.True(w, transport.Terminal(err))
@@ -271,5 +274,67 @@ func TestSlowWatcherIsToldAndLeft(t *testing.T) {
 			last = n
 		}
 		require.Equal(w, controller.NoticeLost, last.Kind)
+	})
+}
+
+// What a watcher that does not read keeps in memory is bounded in bytes, however large the events and the results are.
+func TestSlowWatcherKeepsFewBytes(t *testing.T) {
+	run(t, controller.Options{Access: controller.Access{EventsPerVM: controller.Rate{PerSecond: -1}}}, func(w *world) {
+		slow, quick := w.c.Watch(w.Context()), w.c.Watch(w.Context())
+		link := w.dial(transport.Hello{VM: "vm-1", Uplink: true})
+		large := json.RawMessage(`{"a":"` + strings.Repeat("x", event.MaxSize-10) + `"}`)
+		seen := 0
+		for range 1000 {
+			require.NoError(w, link.Report(w.Context(), event.Event{Type: "e", Metadata: large}))
+			for len(quick) > 0 {
+				if n := <-quick; n.Kind == controller.NoticeEvent {
+					seen++
+				}
+			}
+		}
+		require.Equal(w, 1000, seen, "who reads misses nothing")
+		kept := 0
+		var last controller.Notice
+		for len(slow) > 0 {
+			last = <-slow
+			if last.Event != nil {
+				kept += len(last.Event.Metadata)
+			}
+		}
+		require.Equal(w, controller.NoticeLost, last.Kind)
+		require.Greater(w, kept, 8<<20)
+		require.LessOrEqual(w, kept, 16<<20)
+	})
+}
+
+// What a presence tells of a hello everybody can read, whichever transport has brought it.
+func TestNamesOfInstances(t *testing.T) {
+	run(t, controller.Options{}, func(w *world) {
+		for _, bad := range []string{"\xff", "a\x00", "a\nb", "\x1b[2J", "\u0085", strings.Repeat("x", 257)} {
+			for _, h := range []transport.Hello{{VM: "vm-1", Instance: bad}, {VM: "vm-1", Instance: "a", Via: bad}} {
+				_, err := w.c.Dial(w.Context(), h)
+				require.ErrorIs(w, err, transport.ErrInvalid, "%q", bad)
+			}
+		}
+		_, known := w.c.Presence("vm-1")
+		require.False(w, known)
+		w.dial(transport.Hello{VM: "vm-1", Instance: "é 1", Via: "ws"})
+	})
+}
+
+// How far a VM's clock is ahead is that of the latest dial, and unknown where that has not said its time.
+func TestClockSkew(t *testing.T) {
+	run(t, controller.Options{}, func(w *world) {
+		for _, skew := range []time.Duration{3 * time.Second, -24 * time.Hour, 0} {
+			h := hello("a")
+			h.Time = time.Now().Add(skew)
+			w.dial(h)
+			require.Equal(w, skew, time.Duration(w.presence().ClockSkew))
+		}
+		h := hello("a")
+		h.Time = time.Now().Add(time.Second)
+		w.dial(h)
+		w.dial(hello("a"))
+		require.Zero(w, w.presence().ClockSkew)
 	})
 }

@@ -13,6 +13,7 @@ type Receipt struct {
 	id      string
 	vm      string
 	created bool
+	ended   []string
 }
 
 // Receipt returns the receipt of a command that was sent before, also by an earlier process.
@@ -27,6 +28,10 @@ func (r *Receipt) VM() string { return r.vm }
 // Created is false where Send found the command in the ledger already, by its ID or its
 // idempotency key.
 func (r *Receipt) Created() bool { return r.created }
+
+// Superseded are the IDs of the commands that Send has ended by the command's supersede key; the caller must not
+// write to them.
+func (r *Receipt) Superseded() []string { return r.ended }
 
 // Wait returns the entry once the command is settled. If ctx ends first, it returns the entry as it
 // is and ctx's error: nothing is given up by that, the command goes on.

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
@@ -18,12 +17,63 @@ import (
 // Send puts a command into the queue of a VM, connected or not. When it returns nil the command is
 // in the ledger for good, and will be delivered until it is settled. Errors are of package
 // transport: ErrInvalid, ErrTooLarge, ErrQueueFull, ErrKeyReused (its ID or idempotency key belongs
-// to another command), ErrUnavailable (stopping), ErrInternal (the ledger failed: it is not known
-// whether the command is stored; send it again with the same ID). Another command is one of another type or with
-// other parameters; of one that is settled no secrets are left to compare, so it is the same whatever they are.
+// to another command), ErrIDReused (its ID is that of a command with another CreatedAt), ErrUnavailable (stopping), ErrInternal (the ledger failed: it is not known
+// whether the command is stored; send it again with the same ID). A key is free again, and the receipt is that of a new
+// command, where the one that had it was not run and never will be, see ledger.Entry.KeyFree. Another command is one of another type or with
+// other parameters, see ledger.Entry.Same; the error names it, and its stage. Secrets do not count, nor do times at which they
+// expire: a retry with a fresh token is the same command, which keeps the token that it came with.
+//
+// Idempotency keys that begin with "cancel:" or "miglink:" are the controller's own, and invalid here.
 func (c *Controller) Send(ctx context.Context, vm string, cmd command.Command) (*Receipt, error) {
-	return c.send(ctx, vm, cmd, c.opts.Limits)
+	return c.SendGuarded(ctx, vm, cmd, Guard{})
 }
+
+// Guard says no to what a Send would do besides putting its command into the queue. Its functions are asked in the
+// step that stores the command, so nothing comes in between; they must be quick, must not call the controller, and
+// must not write to the entry. What they return is what SendGuarded returns, and then nothing was stored. Nil allows all.
+type Guard struct {
+	// MayEnd is asked of each command that the new one, by its supersede key, would end as superseded.
+	MayEnd func(*ledger.Entry) error
+	// MayKnow is asked of the command that the new one's ID or idempotency key belongs to already, before it is said
+	// whether it is the same.
+	MayKnow func(*ledger.Entry) error
+}
+
+// SendGuarded is Send on behalf of somebody who may not do everything.
+func (c *Controller) SendGuarded(ctx context.Context, vm string, cmd command.Command, g Guard) (*Receipt, error) {
+	for _, prefix := range reservedKeys {
+		if strings.HasPrefix(cmd.IdempotencyKey, prefix) {
+			return nil, transport.Errorf(transport.CodeInvalid,
+				"idempotency_key begins with %q, which is for the controller's own commands: choose another beginning", prefix)
+		}
+	}
+	return c.send(ctx, vm, cmd, g.limits(c.opts.Limits))
+}
+
+// reservedKeys begin the idempotency keys of commands that the controller itself sends: a key of anybody else's that
+// was there first would keep such a command from being sent.
+var reservedKeys = []string{"cancel:", "miglink:"}
+
+// limits adds what g allows to limits.
+func (g Guard) limits(l ledger.Limits) ledger.Limits {
+	l.MayEnd, l.MayKnow = guarded(g.MayEnd), guarded(g.MayKnow)
+	return l
+}
+
+// guarded marks the errors of a guard, so that they come back as they are and are not taken for a ledger's.
+func guarded(may func(*ledger.Entry) error) func(*ledger.Entry) error {
+	if may == nil {
+		return nil
+	}
+	return func(e *ledger.Entry) error {
+		if err := may(e); err != nil {
+			return &guardError{err}
+		}
+		return nil
+	}
+}
+
+type guardError struct{ error }
 
 func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, limits ledger.Limits) (*Receipt, error) {
 	if c.stopping.Load() {
@@ -35,20 +85,26 @@ func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, l
 	if err := cmd.Validate(); err != nil {
 		return nil, sendError(err)
 	}
+	// In UTC: another zone may have an offset that RFC 3339 has no form for.
+	cmd.CreatedAt, cmd.ExpiresAt = cmd.CreatedAt.UTC(), cmd.ExpiresAt.UTC()
 	now := time.Now()
-	if cmd.Expired(now) {
+	if cmd.TTL == 0 && cmd.Expired(now) {
 		return nil, transport.Errorf(transport.CodeInvalid, "expires_at is in the past")
 	}
+	limits.Away = cmd.IdempotencyKey != "" && c.away(vm)
 	appended, err := c.ledger.Append(ctx, vm, cmd, limits, now)
 	if err != nil {
+		c.panicked(vm, err)
 		return nil, sendError(err)
 	}
+	var ended []string
 	for _, e := range appended.Superseded {
+		ended = append(ended, e.Command.ID)
 		c.changed(e)
 	}
 	e := appended.Entry
 	if appended.Created {
-		if !cmd.ExpiresAt.IsZero() {
+		if !e.Command.ExpiresAt.IsZero() {
 			c.sweeper.wake()
 		}
 		c.tell(e)
@@ -57,7 +113,18 @@ func (c *Controller) send(ctx context.Context, vm string, cmd command.Command, l
 	if b := c.lookup(vm); b != nil {
 		b.wake(len(e.Command.Parameters))
 	}
-	return &Receipt{c: c, id: e.Command.ID, vm: vm, created: appended.Created}, nil
+	return &Receipt{c: c, id: e.Command.ID, vm: vm, created: appended.Created, ended: ended}, nil
+}
+
+// away says whether a VM has no link, and none that it may be between: one that polls has its lease meanwhile.
+func (c *Controller) away(vm string) bool {
+	b := c.lookup(vm)
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open == 0 && !b.online
 }
 
 // broadcastWriters is how many commands of a broadcast are on their way to the ledger at a time,
@@ -75,7 +142,7 @@ func (c *Controller) Broadcast(ctx context.Context, vms []string, cmd command.Co
 	for i, vm := range vms {
 		g.Go(func() error {
 			own := cmd
-			own.ID = uuid.Must(uuid.NewV7()).String()
+			own.ID, own.CreatedAt = command.NewID()
 			var err error
 			if receipts[i], err = c.Send(ctx, vm, own); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", vm, err)
@@ -107,65 +174,28 @@ func (c *Controller) List(ctx context.Context, vm string, before uint64, limit i
 	return entries, getError(err)
 }
 
-// Cancel asks for a command to be cancelled and returns it as it is then. The request is durable. A
-// command that was never delivered is settled at once. One that was is refused to start from now on,
-// and its agent is asked to give it up: it answers canceled, or, where the command finished first,
-// what became of it. Receipt(id).Wait waits for that.
-func (c *Controller) Cancel(ctx context.Context, id, reason string) (ledger.Entry, error) {
-	if len(reason) > ack.MaxText {
-		return ledger.Entry{}, transport.Errorf(transport.CodeTooLarge, "reason has %d bytes, at most %d are allowed", len(reason), ack.MaxText)
-	}
-	e, err := c.Get(ctx, id)
-	if err != nil {
-		return e, err
-	}
-	if e.Command.Type == command.TypeCancel {
-		return e, transport.Errorf(transport.CodeInvalid, "a cancel command cannot be cancelled")
-	}
-	now := time.Now()
-	edited, err := c.ledger.Update(ctx, e.VM, ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
-		e.RequestCancel(reason, now)
-		return nil
-	}})
-	if err == nil {
-		err = edited[0].Err
-	}
-	if err != nil {
-		return e, getError(err)
-	}
-	e = edited[0].Entry.Copy()
-	if edited[0].Changed {
-		c.changed(edited[0].Entry)
-	}
-	if e.State.Settled() {
-		return e, nil
-	}
-	cancel, err := command.New(command.Cancel{CommandID: id, Reason: reason}, command.Options{
-		IdempotencyKey: "cancel:" + uuid.NewSHA1(uuid.NameSpaceOID, []byte(id)).String(),
-		Urgent:         true,
-	})
-	if err != nil {
-		return e, sendError(err)
-	}
-	// A full queue must not keep one from cancelling what fills it.
-	_, err = c.send(ctx, e.VM, cancel, ledger.Limits{})
-	if errors.Is(err, transport.ErrKeyReused) {
-		err = nil // asked before, with another reason
-	}
-	return e, err
-}
-
 // sendError gives the errors of packages command and ledger their codes.
 func sendError(err error) error {
+	var refused *guardError
 	switch {
+	case errors.As(err, &refused):
+		return refused.error
 	case errors.Is(err, command.ErrTooLarge):
 		return &transport.Error{Code: transport.CodeTooLarge, Message: err.Error()}
 	case errors.Is(err, command.ErrInvalid):
 		return &transport.Error{Code: transport.CodeInvalid, Message: err.Error()}
 	case errors.Is(err, ledger.ErrFull):
 		return &transport.Error{Code: transport.CodeQueueFull, Message: err.Error()}
+	case errors.Is(err, ledger.ErrReused):
+		return &transport.Error{Code: transport.CodeIDReused, Message: err.Error()}
 	case errors.Is(err, ledger.ErrConflict):
-		return &transport.Error{Code: transport.CodeKeyReused, Message: err.Error()}
+		said := &transport.Error{Code: transport.CodeKeyReused, Message: err.Error()}
+		if c := (*ledger.Conflict)(nil); errors.As(err, &c) {
+			said.CommandID, said.Stage = c.Of.Command.ID, c.Of.State.Stage
+		}
+		return said
+	case errors.Is(err, ledger.ErrUnreadable):
+		return &transport.Error{Code: transport.CodeInvalid, Message: err.Error()}
 	}
 	return getError(err)
 }

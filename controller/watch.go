@@ -36,12 +36,16 @@ type Notice struct {
 	New      string        `json:"new_instance,omitempty"`
 }
 
-// watchBuffer is how many notices a watcher may be behind.
-const watchBuffer = 4096
+// What a watcher may be behind. An event has up to 64 KiB and an entry seven times that, all of which stays in memory until
+// the watcher takes it, so that a number alone bounds nothing.
+const (
+	watchBuffer = 4096     // notices
+	watchBytes  = 16 << 20 // of them; one notice of any size always fits
+)
 
 // Watch returns a channel of notices from now on. It is closed when ctx ends, when the controller
-// is closed, or, after a NoticeLost, when the watcher falls more than 4,096 notices behind: it may
-// then watch anew and read the state with Fleet, List and Get.
+// is closed, or, after a NoticeLost, when the watcher falls more than 4,096 notices or 16 MiB behind: it
+// may then watch anew and read the state with Fleet, List and Get.
 func (c *Controller) Watch(ctx context.Context) <-chan Notice {
 	w := &watcher{notices: make(chan Notice, watchBuffer+1)}
 	if !c.watch.add(w) {
@@ -52,7 +56,45 @@ func (c *Controller) Watch(ctx context.Context) <-chan Notice {
 	return w.notices
 }
 
-type watcher struct{ notices chan Notice }
+// watcher is one channel. Its other fields are guarded by the hub's mu.
+type watcher struct {
+	notices chan Notice
+	sizes   []int // of what was sent, in bytes: those at the end are of what the channel still holds
+	bytes   int   // the sum of sizes
+}
+
+// offer sends a notice of so many bytes, unless the watcher is too far behind. It does not block.
+func (w *watcher) offer(n Notice, size int) bool {
+	// A channel gives out what came first, so what was taken are the first. The watcher may take more meanwhile, which
+	// makes the sum too large for once, and never too small.
+	taken := len(w.sizes) - len(w.notices)
+	for _, s := range w.sizes[:taken] {
+		w.bytes -= s
+	}
+	w.sizes = w.sizes[taken:]
+	if held := len(w.sizes); held >= watchBuffer || held > 0 && w.bytes+size > watchBytes {
+		return false
+	}
+	w.sizes = append(w.sizes, size)
+	w.bytes += size
+	w.notices <- n
+	return true
+}
+
+// size is about what a notice keeps in memory, in bytes.
+func (n *Notice) size() int {
+	size := 512 + len(n.VM) + len(n.Old) + len(n.New)
+	if e := n.Event; e != nil {
+		size += e.Size()
+	}
+	if e := n.Entry; e != nil {
+		size += len(e.Command.Parameters) + len(e.Result) + len(e.Reason)
+		for i := range e.History {
+			size += 64 + len(e.History[i].Reason)
+		}
+	}
+	return size
+}
 
 // hub spreads notices to watchers; it costs next to nothing while there are none.
 type hub struct {
@@ -95,9 +137,9 @@ func (h *hub) wanted() bool { return h.count.Load() > 0 }
 func (h *hub) publish(n Notice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	size := n.size()
 	for w := range h.watchers {
-		if len(w.notices) < watchBuffer {
-			w.notices <- n
+		if w.offer(n, size) {
 			continue
 		}
 		w.notices <- Notice{Kind: NoticeLost, At: n.At}

@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // The event types of the deployed system. Others may be sent.
@@ -23,8 +26,18 @@ const (
 	TypeHeartbeat    = "heartbeat" // an event with a Heartbeat
 )
 
-// MaxSize bounds one event as JSON, in bytes.
-const MaxSize = 64 << 10
+// RunsAbandoned says how many runs an agent has abandoned, since they have outlived their limit, that may still be going on:
+// "count" of its metadata. The agent reports it when that changes, and a controller shows it with the VM's presence.
+const RunsAbandoned = "runs_abandoned"
+
+// Limits on the fields of an event. They hold on every transport.
+const (
+	MaxSize  = 64 << 10          // bytes, of metadata
+	MaxText  = 1 << 10           // bytes, of each other text
+	MaxDepth = document.MaxDepth // objects and arrays within each other, in metadata
+
+	maxType = 128 // bytes
+)
 
 // ErrInvalid is wrapped by every validation error of this package.
 var ErrInvalid = errors.New("invalid event")
@@ -94,19 +107,49 @@ type Job struct {
 	RunID string `json:"run_id"`
 }
 
-// Validate requires a type, and metadata that is an object within [MaxSize].
+// Validate checks that everybody whom an event is passed on to can read it: it has a type; its texts are within their
+// limits, UTF-8 and without NUL; the year of its timestamp, in UTC, is 1 to 9999; the load is a number; metadata is an
+// object (or null, or left out) of at most MaxSize bytes and MaxDepth levels, without NUL and half surrogate pairs in its
+// strings. An error wraps ErrInvalid, and names the field as it is on the wire.
 func (e Event) Validate() error {
 	if e.Type == "" {
 		return fmt.Errorf("%w: type is empty", ErrInvalid)
 	}
-	if len(e.Type) > 128 {
-		return fmt.Errorf("%w: type has %d bytes, at most 128 are allowed", ErrInvalid, len(e.Type))
+	err := document.CheckName("type", e.Type, maxType)
+	for _, text := range [...]struct{ field, s string }{{"vm_id", e.VMID}, {"pool_id", e.PoolID}, {"org_id", e.OrgID}} {
+		if err == nil {
+			err = document.CheckText(text.field, text.s, MaxText)
+		}
 	}
-	if len(e.Metadata) > MaxSize {
-		return fmt.Errorf("%w: metadata has %d bytes, at most %d are allowed", ErrInvalid, len(e.Metadata), MaxSize)
+	if y := e.Timestamp.UTC().Year(); err == nil && (y < 1 || y > 9999) {
+		err = fmt.Errorf("timestamp is in the year %d, 1 to 9999 are allowed", y)
 	}
-	if m := bytes.TrimSpace(e.Metadata); len(m) > 0 && !bytes.Equal(m, []byte("null")) && (m[0] != '{' || !json.Valid(m)) {
-		return fmt.Errorf("%w: metadata is no JSON object", ErrInvalid)
+	if m := bytes.TrimSpace(e.Metadata); err == nil && len(e.Metadata) > 0 && !bytes.Equal(m, []byte("null")) {
+		err = document.Check("metadata", e.Metadata, document.Rules{Bytes: MaxSize, Object: true})
+	}
+	if h := e.Heartbeat; err == nil && h != nil {
+		err = h.validate()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func (h *Heartbeat) validate() error {
+	texts := [4]struct{ field, s string }{{"miglet_state", h.MigletState}, {"runner_state", h.RunnerState}}
+	if j := h.CurrentJob; j != nil {
+		texts[2].field, texts[2].s = "job_id", j.JobID
+		texts[3].field, texts[3].s = "run_id", j.RunID
+	}
+	for _, text := range texts {
+		if err := document.CheckText(text.field, text.s, MaxText); err != nil {
+			return err
+		}
+	}
+	// Protocol Buffers have numbers that JSON has none for: who watches could not be told.
+	if v := h.VMHealth; v != nil && (math.IsNaN(v.CPULoad) || math.IsInf(v.CPULoad, 0)) {
+		return fmt.Errorf("cpu_load is %v, which is no number", v.CPULoad)
 	}
 	return nil
 }

@@ -3,8 +3,10 @@ package event_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,14 +31,52 @@ func TestDeployedJSON(t *testing.T) {
 func TestInvalid(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]event.Event{
-		"type is empty":            {},
-		"type has 129 bytes":       {Type: strings.Repeat("x", 129)},
-		"metadata has 65537 bytes": {Type: "x", Metadata: make([]byte, event.MaxSize+1)},
-		"metadata is no JSON":      {Type: "x", Metadata: []byte("[1]")},
+		"type is empty":               {},
+		"type: 129 bytes":             {Type: strings.Repeat("x", 129)},
+		`type: "a\n" holds a control`: {Type: "a\n"},
+		"vm_id: 1025 bytes":           {Type: "x", VMID: strings.Repeat("x", event.MaxText+1)},
+		"pool_id: not UTF-8":          {Type: "x", PoolID: "\xff"},
+		"org_id: holds a NUL":         {Type: "x", OrgID: "\x00"},
+		"timestamp is in the year 10": {Type: "x", Timestamp: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"timestamp is in the year 0":  {Type: "x", Timestamp: time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC)},
+		"miglet_state: 1025 bytes":    {Type: "x", Heartbeat: &event.Heartbeat{MigletState: strings.Repeat("x", event.MaxText+1)}},
+		"runner_state: not UTF-8":     {Type: "x", Heartbeat: &event.Heartbeat{RunnerState: "\xff"}},
+		"job_id: holds a NUL":         {Type: "x", Heartbeat: &event.Heartbeat{CurrentJob: &event.Job{JobID: "\x00"}}},
+		"run_id: 1025 bytes":          {Type: "x", Heartbeat: &event.Heartbeat{CurrentJob: &event.Job{RunID: strings.Repeat("x", event.MaxText+1)}}},
+		"cpu_load is NaN":             {Type: "x", Heartbeat: &event.Heartbeat{VMHealth: &event.Health{CPULoad: math.NaN()}}},
+		"cpu_load is -Inf":            {Type: "x", Heartbeat: &event.Heartbeat{VMHealth: &event.Health{CPULoad: math.Inf(-1)}}},
+		"metadata: 65537 bytes":       {Type: "x", Metadata: make([]byte, event.MaxSize+1)},
+		"metadata: not a JSON object": {Type: "x", Metadata: []byte("[1]")},
+		"metadata: not JSON":          {Type: "x", Metadata: []byte("{")},
+		"metadata: nested more than":  {Type: "x", Metadata: []byte(`{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + "}")},
+		"metadata: a string holds a":  {Type: "x", Metadata: []byte(`{"\u0000":1}`)},
 	} {
 		err := e.Validate()
 		require.ErrorIs(t, err, event.ErrInvalid)
 		require.ErrorContains(t, err, want)
+	}
+	for _, m := range []string{"", "null", " null\n", "{}", `{"a":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + "}"} {
+		require.NoError(t, event.Event{Type: "x", Metadata: []byte(m)}.Validate(), m)
+	}
+}
+
+// A batch is within both of its limits, and at least one; what an event takes is not less than its JSON.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, event.Batch(nil))
+	require.Equal(t, event.MaxBatch, event.Batch(make([]event.Event, event.MaxBatch+1)))
+	require.Equal(t, 3, event.Batch(make([]event.Event, 3)))
+	half := event.Event{Metadata: make([]byte, event.MaxBatchBytes/2-event.Event{}.Size())}
+	require.Equal(t, 2, event.Batch([]event.Event{half, half, {}}), "the limit itself is allowed")
+	huge := event.Event{PoolID: strings.Repeat("x", event.MaxBatchBytes)}
+	require.Equal(t, 1, event.Batch([]event.Event{huge, huge}))
+
+	text := strings.Repeat("\x01", event.MaxText)
+	for _, h := range []*event.Heartbeat{{MigletState: text}, {RunnerState: text, VMHealth: &event.Health{CPULoad: 0.1, MemoryUsed: math.MaxUint64}}, {CurrentJob: &event.Job{JobID: text, RunID: text}}} {
+		e := event.Event{Type: "x", VMID: text, OrgID: text, Heartbeat: h}
+		b, err := json.Marshal(e)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, e.Size(), len(b))
 	}
 }
 

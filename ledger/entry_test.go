@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -41,15 +42,19 @@ func TestEntryRules(t *testing.T) {
 				e.RequestCancel("not needed", now)
 			case 2:
 				if e.Expirable(now) {
-					e.Conclude(ack.Expired, "", now)
+					e.Conclude(ack.Expired, "", "", now)
 				}
 			default:
 				err = e.Acked(ack.Ack{
 					CommandID: "c-1", Stage: rapid.SampledFrom(stages).Draw(t, "stage"), Attempt: rapid.IntRange(0, 5).Draw(t, "attempt"),
+					Code:   rapid.SampledFrom([]ack.Code{"", "no_disk", "no_room"}).Draw(t, "code"),
 					Reason: rapid.SampledFrom([]string{"", "because"}).Draw(t, "reason"),
-				}, now)
+				}, ledger.Speaker{}, now)
 			}
 			changed := ledger.Changed(&before, &e)
+			if len(e.History) > 0 && e.Code != e.History[len(e.History)-1].Code {
+				t.Fatalf("the code is %q, and that of the latest stage is %q", e.Code, e.History[len(e.History)-1].Code)
+			}
 			switch {
 			case err != nil && changed:
 				t.Fatalf("%v, and yet it changed from %+v to %+v", err, before, e)
@@ -74,7 +79,7 @@ func TestEntryRules(t *testing.T) {
 func TestMayStart(t *testing.T) {
 	t.Parallel()
 	say := func(e *ledger.Entry, stage ack.Stage, at time.Duration) error {
-		return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, start.Add(at))
+		return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, ledger.Speaker{}, start.Add(at))
 	}
 	for _, test := range []struct {
 		name    string
@@ -85,9 +90,9 @@ func TestMayStart(t *testing.T) {
 	}{
 		{"cancelled", func(e *ledger.Entry) { e.RequestCancel("no", start) }, 0, transport.ErrCommandCanceled, false},
 		{"expired", func(*ledger.Entry) {}, 2 * time.Hour, transport.ErrCommandExpired, false},
-		{"concluded as expired", func(e *ledger.Entry) { e.Conclude(ack.Expired, "", start) }, 0, transport.ErrCommandExpired, true},
-		{"superseded", func(e *ledger.Entry) { e.Conclude(ack.Superseded, "by c-2", start) }, 0, transport.ErrCommandSuperseded, true},
-		{"dead", func(e *ledger.Entry) { e.Conclude(ack.Dead, "", start) }, 0, transport.ErrCommandDead, true},
+		{"concluded as expired", func(e *ledger.Entry) { e.Conclude(ack.Expired, "", "", start) }, 0, transport.ErrCommandExpired, true},
+		{"superseded", func(e *ledger.Entry) { e.Conclude(ack.Superseded, "", "by c-2", start) }, 0, transport.ErrCommandSuperseded, true},
+		{"dead", func(e *ledger.Entry) { e.Conclude(ack.Dead, "", "", start) }, 0, transport.ErrCommandDead, true},
 	} {
 		e := entry(time.Hour)
 		e.Delivered(1, start)
@@ -117,7 +122,7 @@ func TestSupersedable(t *testing.T) {
 	require.True(t, e.Supersedable(newer))
 	require.False(t, e.Supersedable(command.Command{}))
 	require.False(t, e.Supersedable(command.Command{SupersedeKey: "other"}))
-	require.NoError(t, e.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Started, Attempt: 1}, start))
+	require.NoError(t, e.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Started, Attempt: 1}, ledger.Speaker{}, start))
 	require.False(t, e.Supersedable(newer), "it runs")
 }
 
@@ -127,7 +132,7 @@ func TestHistoryIsNotShared(t *testing.T) {
 	e := entry(0)
 	apply := func(e *ledger.Entry, stage ack.Stage) *ledger.Entry {
 		edited := e.Apply(ledger.Edit{ID: "c-1", Do: func(e *ledger.Entry) error {
-			return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, start)
+			return e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, ledger.Speaker{}, start)
 		}}, nil)
 		require.True(t, edited.Changed)
 		return edited.Entry
@@ -151,4 +156,56 @@ func TestHistoryIsNotShared(t *testing.T) {
 	own.History = append(own.History, ledger.Step{Stage: ack.Dead})
 	require.Equal(t, []ack.Stage{ack.Queued, ack.Started, ack.Failed}, stages(apply(one, ack.Failed)))
 	require.Equal(t, []ack.Stage{ack.Queued, ack.Started, ack.Succeeded}, stages(last))
+}
+
+// A TTL counts from when the command is stored, by the clock that stores it, however long ago it was made, and elsewhere.
+func TestTTLCountsFromTheAppend(t *testing.T) {
+	t.Parallel()
+	cmd, err := command.New(command.Drain{}, command.Options{TTL: time.Minute})
+	require.NoError(t, err)
+	now := cmd.CreatedAt.Add(48 * time.Hour).In(time.FixedZone("", 3600))
+	e := ledger.NewEntry("vm-1", 1, cmd, now)
+	require.True(t, e.Command.ExpiresAt.Equal(now.Add(time.Minute)), e.Command.ExpiresAt)
+	require.Equal(t, time.UTC, e.Command.ExpiresAt.Location())
+	require.Zero(t, e.Command.TTL)
+	require.Equal(t, cmd.CreatedAt, e.Command.CreatedAt)
+
+	cmd.TTL = 0 // and a time that its maker has set stays
+	require.Equal(t, cmd.ExpiresAt, ledger.NewEntry("vm-1", 1, cmd, now).Command.ExpiresAt)
+}
+
+// What an entry says besides its stage is of that stage: nothing is left of an earlier one.
+func TestOldReasonsDoNotStick(t *testing.T) {
+	t.Parallel()
+	type said struct{ reason, result string }
+	say := func(e *ledger.Entry, a ack.Ack) said {
+		require.NoError(t, e.Acked(a, ledger.Speaker{}, start))
+		return said{e.Reason, string(e.Result)}
+	}
+	result := json.RawMessage(`{"percent":50}`)
+
+	e := entry(0)
+	e.Delivered(1, start)
+	require.Equal(t, said{"half way", `{"percent":50}`}, say(&e, ack.Ack{Stage: ack.Progress, Attempt: 1, Reason: "half way", Result: result}))
+	require.Equal(t, said{"half way", `{"percent":50}`}, say(&e, ack.Ack{Stage: ack.Progress, Attempt: 1}), "a report that says nothing new")
+	require.Equal(t, said{"not now", ""}, say(&e, ack.Ack{Stage: ack.Deferred, Attempt: 1, Reason: "not now"}))
+	e.Delivered(2, start)
+	require.Empty(t, e.Reason)
+	require.Equal(t, said{"", ""}, say(&e, ack.Ack{Stage: ack.Succeeded, Attempt: 2}))
+
+	e = entry(0)
+	e.Delivered(1, start)
+	require.Equal(t, said{"not now", ""}, say(&e, ack.Ack{Stage: ack.Deferred, Attempt: 1, Reason: "not now"}))
+	require.Equal(t, said{"", ""}, say(&e, ack.Ack{Stage: ack.Succeeded, Attempt: 2}), "the agent tried again by itself")
+
+	e = entry(0)
+	e.Delivered(1, start)
+	say(&e, ack.Ack{Stage: ack.Started, Attempt: 1})
+	say(&e, ack.Ack{Stage: ack.Progress, Attempt: 1, Reason: "half way", Result: result})
+	e.Delivered(2, start)
+	require.Equal(t, "half way", e.Reason, "a redelivery says nothing")
+	e.Conclude(ack.Dead, "", "nothing was heard of it", start)
+	require.Equal(t, "nothing was heard of it", e.Reason)
+	require.JSONEq(t, string(result), string(e.Result), "a verdict is not the agent's word")
+	require.Equal(t, said{"", ""}, say(&e, ack.Ack{Stage: ack.Succeeded, Attempt: 1}))
 }

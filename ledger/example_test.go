@@ -19,8 +19,8 @@ func ExampleEntry() {
 	}
 	e := ledger.NewEntry("vm-1", 1, cmd, now)
 	e.Delivered(1, now)
-	for _, stage := range []ack.Stage{ack.Succeeded, ack.Started} { // in the wrong order
-		if err := e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, now); err != nil {
+	for _, stage := range []ack.Stage{ack.Succeeded, ack.Received} { // in the wrong order
+		if err := e.Acked(ack.Ack{CommandID: "c-1", Stage: stage, Attempt: 1}, ledger.Speaker{}, now); err != nil {
 			log.Fatal(err)
 		}
 	}

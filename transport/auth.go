@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"time"
+
+	"github.com/miglink/miglink/internal/safely"
 )
 
 // Credentials are what a peer has shown of itself, as far as the adapter can read it. They are secret.
@@ -67,8 +69,13 @@ func Authenticate(ctx context.Context, a Authenticator, vm string, c Credentials
 		told = Errorf(CodeTooLarge, "the token has %d bytes, at most %d are allowed", len(c.Token), MaxToken)
 		return Grant{}, told, told
 	}
-	g, err := a.Authenticate(ctx, vm, c)
+	err := safely.Do(func() (err error) { // a's own goroutine would end the process with all other links
+		g, err = a.Authenticate(ctx, vm, c)
+		return err
+	})
 	switch {
+	case errors.As(err, new(*safely.Panic)):
+		return Grant{}, &Error{Code: CodeInternal}, err
 	case err == nil && !g.Expires.IsZero() && !time.Now().Before(g.Expires):
 		told = g.Over()
 		return Grant{}, told, told
@@ -77,5 +84,9 @@ func Authenticate(ctx context.Context, a Authenticator, vm string, c Credentials
 	case errors.As(err, &told):
 		return Grant{}, told, err
 	}
-	return Grant{}, Errorf(CodeUnauthorized, "these credentials do not open this VM's link"), err
+	if c.Token == "" && c.Certificate == nil && c.User == "" {
+		return Grant{}, Errorf(CodeUnauthorized, "no credentials were given, and this VM's link takes some: "+
+			"send the header \"Authorization: Bearer TOKEN\", a client certificate, or over a broker a token in the hello (miglink agent --token-file, --cert)"), err
+	}
+	return Grant{}, Errorf(CodeUnauthorized, "these credentials do not open this VM's link; the controller's log says why"), err
 }

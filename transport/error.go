@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/miglink/miglink/ack"
 )
 
 // Code says what kind of error a peer reports. Codes are the same on every transport.
@@ -28,12 +30,15 @@ const (
 	CodeCommandExpired    Code = "command_expired"    // may not start: its time has passed
 	CodeCommandSuperseded Code = "command_superseded" // may not start: a later one took its place
 	CodeCommandDead       Code = "command_dead"       // may not start: given up
+	CodeCommandStarted    Code = "command_started"    // may not start: another instance has started it
+	CodeCommandSettled    Code = "command_settled"    // may not start: it has ended
 	CodeUnknownCommand    Code = "unknown_command"    // there is no such command for this VM
 	CodeInvalid           Code = "invalid"            // malformed
 	CodeTooLarge          Code = "too_large"          // over a limit of size
 	CodeQueueFull         Code = "queue_full"         // over a limit of number
 	CodeRateLimited       Code = "rate_limited"       // over a limit of rate, also of dials: try again, see RetryAfter
-	CodeKeyReused         Code = "key_reused"         // an idempotency key with another content
+	CodeIDReused          Code = "id_reused"          // the ID of another command, which was created at another time
+	CodeKeyReused         Code = "key_reused"         // an ID or an idempotency key with another content
 	CodeInternal          Code = "internal"           // the peer failed: try again
 )
 
@@ -54,11 +59,14 @@ var (
 	ErrCommandExpired    = &Error{Code: CodeCommandExpired}
 	ErrCommandSuperseded = &Error{Code: CodeCommandSuperseded}
 	ErrCommandDead       = &Error{Code: CodeCommandDead}
+	ErrCommandStarted    = &Error{Code: CodeCommandStarted}
+	ErrCommandSettled    = &Error{Code: CodeCommandSettled}
 	ErrUnknownCommand    = &Error{Code: CodeUnknownCommand}
 	ErrInvalid           = &Error{Code: CodeInvalid}
 	ErrTooLarge          = &Error{Code: CodeTooLarge}
 	ErrQueueFull         = &Error{Code: CodeQueueFull}
 	ErrRateLimited       = &Error{Code: CodeRateLimited}
+	ErrIDReused          = &Error{Code: CodeIDReused}
 	ErrKeyReused         = &Error{Code: CodeKeyReused}
 	ErrInternal          = &Error{Code: CodeInternal}
 )
@@ -66,6 +74,9 @@ var (
 // ErrNoBroker is returned where a transport over a broker is opened without the URL of such a broker. "auto"
 // leaves such a transport out.
 var ErrNoBroker = errors.New("the broker's URL is not given")
+
+// ErrSilent is wrapped by the error of a link that has ended because nothing was heard of the peer for too long.
+var ErrSilent = errors.New("nothing was heard of the peer for too long")
 
 // ErrClosed is returned by the methods of a link after its own Close.
 var ErrClosed = errors.New("miglink: link closed")
@@ -78,6 +89,10 @@ type Error struct {
 
 	// RetryAfter is how long to wait at least before the next dial, where the peer said so.
 	RetryAfter time.Duration
+
+	// CommandID and Stage are, of key_reused, the command that has the ID or idempotency key, and how far it is.
+	CommandID string
+	Stage     ack.Stage
 }
 
 // Errorf makes an Error with a message.
@@ -117,18 +132,20 @@ func Refused(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case CodeCommandCanceled, CodeCommandExpired, CodeCommandSuperseded, CodeCommandDead,
-		CodeUnknownCommand, CodeInvalid, CodeTooLarge, CodeQueueFull, CodeRateLimited, CodeKeyReused, CodeInternal:
+	case CodeCommandCanceled, CodeCommandExpired, CodeCommandSuperseded, CodeCommandDead, CodeCommandStarted, CodeCommandSettled,
+		CodeUnknownCommand, CodeInvalid, CodeTooLarge, CodeQueueFull, CodeRateLimited, CodeIDReused, CodeKeyReused, CodeInternal:
 		return true
 	}
 	return false
 }
 
-// RetryAfter is the wait that the peer's error in err's tree asks for, or 0.
+// RetryAfter is the wait that the error of a peer in err's tree asks for, or that of a ForeignError, or 0.
 func RetryAfter(err error) time.Duration {
-	var e *Error
-	if errors.As(err, &e) {
+	if e := (*Error)(nil); errors.As(err, &e) {
 		return e.RetryAfter
+	}
+	if e := (*ForeignError)(nil); errors.As(err, &e) {
+		return min(e.RetryAfter, MaxForeignRetryAfter)
 	}
 	return 0
 }

@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -22,8 +21,9 @@ type Way struct {
 
 // FallbackOptions are optional.
 type FallbackOptions struct {
-	// Stable is how long a link must live to count as good. A way whose links twice in a row end
-	// sooner, and not because the controller said so, is left for a while. Default: 10 s.
+	// Stable is how long a link must live to count as good, where it has passed something since its welcome. A way whose
+	// links twice in a row are not good, or end in silence, and not because the controller said so, is left for a while.
+	// Default: 10 s.
 	Stable time.Duration
 
 	// Penalty is how long a way is left at first; it doubles up to ten times that while the way
@@ -38,7 +38,7 @@ type FallbackOptions struct {
 	Log *slog.Logger
 }
 
-// strikes is how many links of a way may die young before it is left.
+// strikes is how many links of a way may end badly in a row before it is left.
 const strikes = 2
 
 // dialTime is for one way where the dial has no deadline.
@@ -62,7 +62,7 @@ type Fallback struct {
 type way struct {
 	Way
 	mu      sync.Mutex
-	young   int       // links in a row that died young
+	struck  int       // links in a row that ended badly
 	left    int       // times in a row that it was left
 	penalty time.Time // left until then
 }
@@ -89,7 +89,7 @@ func NewFallback(o FallbackOptions, ways ...Way) *Fallback {
 
 // Dial implements Transport. If no way is open, the error joins those of all.
 func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
-	var errs []error
+	var errs allFailed
 	order := f.order()
 	for tried, i := range order {
 		w := f.ways[i]
@@ -97,7 +97,7 @@ func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
 		if err == nil {
 			chosen := []any{"vm_id", hello.VM, "transport", w.Name}
 			if len(errs) > 0 {
-				chosen = append(chosen, "because", allFailed(errs))
+				chosen = append(chosen, "because", errs)
 			}
 			f.o.Log.Info("transport chosen", chosen...)
 			return f.wrap(link, i, hello), nil
@@ -105,34 +105,47 @@ func (f *Fallback) Dial(ctx context.Context, hello Hello) (Link, error) {
 		if Terminal(err) || ctx.Err() != nil {
 			return nil, err
 		}
-		errs = append(errs, w.named(err))
+		errs = append(errs, failure{w.Name, err})
 	}
 	if len(errs) == 0 {
 		return nil, errors.New("a fallback of no transports")
 	}
-	return nil, allFailed(errs)
+	return nil, errs
 }
 
-// named says whose error it is, unless the error begins with that.
-func (w *way) named(err error) error {
-	if strings.HasPrefix(err.Error(), w.Name+": ") {
-		return err
-	}
-	return fmt.Errorf("%s: %w", w.Name, err)
+// failure is why a way is not open.
+type failure struct {
+	way string
+	err error
 }
 
-// allFailed is errors.Join on one line.
-type allFailed []error
+// allFailed is the failures of several ways on one line. What several have failed with is there once: a controller refuses
+// an agent by the same words on each.
+type allFailed []failure
 
 func (e allFailed) Error() string {
-	says := make([]string, len(e))
-	for i, err := range e {
-		says[i] = err.Error()
+	var says []string
+	ways := map[string][]string{}
+	for _, f := range e {
+		what := strings.TrimPrefix(f.err.Error(), f.way+": ")
+		if ways[what] == nil {
+			says = append(says, what)
+		}
+		ways[what] = append(ways[what], f.way)
+	}
+	for i, what := range says {
+		says[i] = strings.Join(ways[what], ", ") + ": " + what
 	}
 	return strings.Join(says, "; ")
 }
 
-func (e allFailed) Unwrap() []error { return e }
+func (e allFailed) Unwrap() []error {
+	errs := make([]error, len(e))
+	for i, f := range e {
+		errs[i] = f.err
+	}
+	return errs
+}
 
 // order is the indices of the ways, those in penalty last. Each is there once, though a penalty may
 // begin or end meanwhile.
@@ -267,7 +280,7 @@ func (l *fallbackLink) both(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// judge says why the link has ended, and counts a young death against its way.
+// judge says why the link has ended, and has its way bear it.
 func (l *fallbackLink) judge(ctx context.Context, err error) error {
 	switch {
 	case err == nil || Refused(err):
@@ -277,21 +290,29 @@ func (l *fallbackLink) judge(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return err
 	}
-	l.judged.Do(func() { l.way.ended(err, time.Since(l.began), l.f.o) })
+	l.judged.Do(func() { l.way.ended(err, time.Since(l.began), proven(l.Link), l.f.o) })
 	return err
 }
 
+// blocked says whether a link has ended because nothing passes: whatever its age is, that is no sign of health.
+func blocked(err error) bool {
+	return errors.Is(err, ErrSilent) || errors.As(err, new(*ForeignError))
+}
+
 // ended counts what the end of a link says of its way. What the controller itself said says nothing.
-func (w *way) ended(err error, age time.Duration, o FallbackOptions) {
+func (w *way) ended(err error, age time.Duration, proven bool, o FallbackOptions) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	said := (*Error)(nil)
 	switch {
-	case age >= o.Stable:
-		w.young, w.left = 0, 0
+	case proven && age >= o.Stable && !blocked(err):
+		w.struck, w.left = 0, 0
 	case !errors.As(err, &said):
-		if w.young++; w.young >= strikes {
-			w.young = 0
+		if proven && age >= o.Penalty { // it has worked for longer than it would be left: what was before is over
+			w.struck, w.left = 0, 0
+		}
+		if w.struck++; w.struck >= strikes {
+			w.struck = 0
 			penalty := min(o.Penalty<<w.left, 10*o.Penalty)
 			w.left = min(w.left+1, 4)
 			w.penalty = time.Now().Add(penalty/2 + rand.N(penalty/2+1))

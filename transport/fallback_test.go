@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,14 +52,46 @@ func (r *road) Dial(ctx context.Context, h transport.Hello) (transport.Link, err
 	case "silent":
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case "unauthorized":
+		return nil, transport.ErrUnauthorized
 	case "revoked":
 		return nil, transport.ErrRevoked
 	}
 	l, err := r.to.Dial(ctx, h)
-	if err == nil && state == "dies" {
+	switch {
+	case err != nil:
+	case state == "dies":
 		l = dying{l}
+	case state == "mute", state == "idle", state == "wanes", state == "fails late", state == "foreign":
+		l = &mute{l, state}
 	}
 	return l, err
+}
+
+// mute is a link over which nothing comes. Its end is noticed after a while.
+type mute struct {
+	transport.Link
+	state string
+}
+
+func (l *mute) Proven() bool { return l.state != "mute" && l.state != "idle" }
+
+func (l *mute) Receive(ctx context.Context) ([]transport.Delivery, error) {
+	lives, err := 30*time.Second, fmt.Errorf("road: %w", transport.ErrSilent)
+	switch l.state {
+	case "idle", "fails late":
+		err = errors.New("connection reset")
+	case "wanes":
+		lives = time.Hour
+	case "foreign":
+		err = &transport.ForeignError{Status: 403, Message: "something between answered 403"}
+	}
+	select {
+	case <-time.After(lives):
+		return nil, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 type dying struct{ transport.Link }
@@ -97,6 +130,31 @@ func TestFallbackTakesTheFirstThatWorks(t *testing.T) {
 	}
 }
 
+// A link that has passed nothing since its welcome is not good, however long it has been open, and silence is held against
+// its way. One that has worked is.
+func TestFallbackLeavesAWayThatPassesNothing(t *testing.T) {
+	t.Parallel()
+	for state, left := range map[string]bool{"mute": true, "idle": true, "foreign": true, "wanes": false, "fails late": false} {
+		inFallback(t, transport.FallbackOptions{}, func(t *testing.T, f *transport.Fallback, ways [2]*road) {
+			ways[0].be(state)
+			for range 4 {
+				l, err := f.Dial(t.Context(), hello)
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+				if state == "wanes" {
+					cancel()
+					ctx, cancel = context.WithTimeout(t.Context(), 2*time.Hour)
+				}
+				_, err = l.Receive(ctx)
+				require.Error(t, err)
+				cancel()
+				require.NoError(t, l.Close())
+			}
+			require.Equal(t, left, ways[1].dialed() > 0, state)
+		})
+	}
+}
+
 func TestFallbackWithoutAWay(t *testing.T) {
 	t.Parallel()
 	inFallback(t, transport.FallbackOptions{}, func(t *testing.T, f *transport.Fallback, ways [2]*road) {
@@ -105,6 +163,12 @@ func TestFallbackWithoutAWay(t *testing.T) {
 		_, err := f.Dial(t.Context(), hello)
 		require.ErrorContains(t, err, "good: closed")
 		require.ErrorContains(t, err, "lesser: context deadline exceeded")
+
+		ways[0].be("unauthorized")
+		ways[1].be("unauthorized")
+		_, err = f.Dial(t.Context(), hello)
+		require.EqualError(t, err, "good, lesser: miglink: unauthorized", "what both say is there once")
+		require.ErrorIs(t, err, transport.ErrUnauthorized)
 
 		ways[0].be("revoked")
 		before := ways[1].dialed()
@@ -224,7 +288,7 @@ func TestRegistry(t *testing.T) {
 	tr, err := over.Open("auto", transport.Config{})
 	require.NoError(t, err)
 	_, err = tr.Dial(t.Context(), hello)
-	require.EqualError(t, err, "ws: closed; sse: closed")
+	require.EqualError(t, err, "ws, sse: closed")
 	_, err = over.Open("mq,ws", transport.Config{})
 	require.ErrorIs(t, err, transport.ErrNoBroker)
 

@@ -26,6 +26,9 @@ func (r Registry) Names() []string {
 	return names
 }
 
+// ErrTLSUnused is the error of a transport that speaks TLS by itself, and has no use for the one of a Config.
+var ErrTLSUnused = errors.New("it speaks TLS by itself, and has no use for a configuration of it (--ca, --cert)")
+
 // Open opens what spec says: a name ("ws"), names in order of preference ("ws,sse,longpoll", see
 // Fallback), "auto" for all in the registry's order, or one way down and another up ("sse+longpoll",
 // see Split).
@@ -49,9 +52,16 @@ func (r Registry) Open(spec string, c Config) (Transport, error) {
 		return r.open(names[0], c)
 	}
 	var ways []Way
-	var unused error // why the broker that is given is of no use
+	var unused error    // why the broker that is given is of no use
+	var without []error // why ways have no use for the TLS that is given
 	for _, name := range names {
 		t, err := r.open(name, c)
+		if errors.Is(err, ErrTLSUnused) { // nothing of it is in the clear; another way may use it
+			without = append(without, err)
+			c := c
+			c.TLS = nil
+			t, err = r.open(name, c)
+		}
 		if spec == "auto" && errors.Is(err, ErrNoBroker) {
 			unused = err
 			continue
@@ -63,6 +73,9 @@ func (r Registry) Open(spec string, c Config) (Transport, error) {
 	}
 	if unused != nil && c.Broker != "" && !r.spoken(c, ways) {
 		return nil, unused
+	}
+	if len(without) > 0 && len(without) == len(ways) {
+		return nil, without[0]
 	}
 	return NewFallback(FallbackOptions{Log: c.Log}, ways...), nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/safely"
 )
 
 // Split is a Transport whose commands come down one way and whose acks and events go up another.
@@ -32,6 +34,9 @@ func (s *split) Dial(ctx context.Context, hello Hello) (Link, error) {
 	}
 	l := &splitLink{down: down, up: up, ended: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	if v, ok := down.(Voucher); ok {
+		v.Unsaid(func() bool { return l.acks.Load() > 0 })
+	}
 	go l.watchUp()
 	return l, nil
 }
@@ -41,6 +46,7 @@ type splitLink struct {
 	ctx      context.Context // ends with the uplink; its cause says why
 	cancel   context.CancelCauseFunc
 	ended    chan struct{} // closed when watchUp has returned
+	acks     atomic.Int64  // calls of Ack that are under way
 }
 
 // watchUp waits for the end of the uplink, which nothing else would tell while no ack is due.
@@ -48,6 +54,18 @@ func (l *splitLink) watchUp() {
 	defer close(l.ended)
 	_, err := l.up.Receive(l.ctx)
 	l.cancel(fmt.Errorf("up: %w", err))
+}
+
+// Proven implements Prover: it is the way down that is to prove itself.
+func (l *splitLink) Proven() bool { return proven(l.down) }
+
+// proven says whether a link has proved itself, as far as it knows. One that panics has not.
+func proven(l Link) (is bool) {
+	p, knows := l.(Prover)
+	if !knows {
+		return true
+	}
+	return safely.Do(func() error { is = p.Proven(); return nil }) == nil && is
 }
 
 func (l *splitLink) Receive(ctx context.Context) ([]Delivery, error) {
@@ -61,7 +79,11 @@ func (l *splitLink) Receive(ctx context.Context) ([]Delivery, error) {
 	return page, err
 }
 
-func (l *splitLink) Ack(ctx context.Context, acks ...ack.Ack) error { return l.up.Ack(ctx, acks...) }
+func (l *splitLink) Ack(ctx context.Context, acks ...ack.Ack) error {
+	l.acks.Add(1)
+	defer l.acks.Add(-1)
+	return l.up.Ack(ctx, acks...)
+}
 
 func (l *splitLink) Report(ctx context.Context, events ...event.Event) error {
 	return l.up.Report(ctx, events...)

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -54,6 +55,15 @@ type Link interface {
 	Close() error
 }
 
+// Prover is a Link at an agent that knows whether anything has come over it since its welcome, be it a sign of life. That it
+// was opened, and has not ended yet, says little: something in between may let an upgrade pass, and nothing after it.
+type Prover interface {
+	Link
+
+	// Proven says whether anything has come.
+	Proven() bool
+}
+
 // Pusher is a Link that says when there is something to receive, so that whoever serves it to a peer
 // needs no goroutine that waits in Receive, which is much of what an idle link costs. The controller's
 // own links are Pushers; any other Link is served all the same.
@@ -70,6 +80,30 @@ type Pusher interface {
 	// Take is Receive without waiting: it adds what is due to a page, which may be nothing. Where it leaves
 	// some, due is called.
 	Take(page []Delivery) ([]Delivery, error)
+}
+
+// Witness is a Link that wants to know which of the commands that it has handed out have arrived at the agent. A server half
+// tells it, where the way back shows that. The controller's own links are Witnesses; without being told they take what is
+// not answered for what may not have arrived.
+type Witness interface {
+	Link
+
+	// Ask has ask called when the link wants to know. A server half that can then has its peer answer something that it
+	// sends after what was handed out so far. Ask is called before anything else, and ask by whoever calls Take or Receive.
+	Ask(ask func())
+
+	// Arrived says that the first n deliveries of all that were handed out have arrived, as an answer shows that has come
+	// back by the way that acks come: 0 is that something has, after the welcome.
+	Arrived(n uint64)
+}
+
+// Voucher is a Link at an agent that tells the controller, with its signs of life, what has arrived that the agent has had
+// time to answer: not while it has acks that are not recorded, since they may be about that.
+type Voucher interface {
+	Link
+
+	// Unsaid has others asked, too, whether there are such acks: those that go another way. It is called before anything else.
+	Unsaid(others func() bool)
 }
 
 // Direct is a Link at an agent that needs no goroutine between the network and a handler, nor between a
@@ -120,9 +154,37 @@ type Hello struct {
 	// notices a dead peer by itself needs it not.
 	Alive time.Duration `json:"-"`
 
+	// Time is when the hello was sent, by the agent's clock; zero is not known. The client half at the agent sets it, with
+	// Stamp. It is for people: nothing is decided by it.
+	Time time.Time `json:"time,omitzero"`
+
+	// Heard is what the hello shows of the hello before it, and what that has brought.
+	Heard Heard `json:"-"`
+
 	// Via is the path so far, nearest the VM first, as in "sse, ws". Each server half adds its own
 	// name, with AddHop; what a client says of it is shown to people and trusted by nobody.
 	Via string `json:"via,omitempty"`
+}
+
+// Heard is what a request shows, where each is a hello, of the answer to the one before. The zero value shows nothing but
+// what Hello.After does.
+type Heard struct {
+	// Poll says that the link is one request, and that the next of the same client shows what has come of it.
+	Poll bool
+	// Answered says that the answer to the poll before has come. Of an uplink it says that what was sent last has come, as
+	// far as After names it, and something after the welcome at that.
+	Answered bool
+	// Unsaid says that the agent has acks that it could not have recorded yet.
+	Unsaid bool
+	// NoCursor says that the client knows no cursors: that it asks again is all that it shows.
+	NoCursor bool
+}
+
+// Stamp sets Time to now, unless the hello has come from another machine, as at a relay.
+func (h *Hello) Stamp() {
+	if h.Via == "" {
+		h.Time = time.Now().UTC()
+	}
 }
 
 // AddHop adds the name of a server half to the path.
@@ -146,7 +208,17 @@ type Delivery struct {
 	// again. Any ack counts, also one that says nothing new.
 	AckWithin command.Duration `json:"ack_within,omitzero"`
 
+	// ExpiresIn is how long the command may still wait to be started, in milliseconds from when the delivery was made,
+	// at least 1; 0 is for ever. It counts, not ExpiresAt: the clocks of the two machines need not agree.
+	ExpiresIn uint64 `json:"expires_in,omitempty"`
+
 	command.Command
+}
+
+// TimeLeft is ExpiresIn as a duration; false where the command does not expire.
+func (d *Delivery) TimeLeft() (time.Duration, bool) {
+	const most = uint64(math.MaxInt64 / time.Millisecond)
+	return time.Duration(min(d.ExpiresIn, most)) * time.Millisecond, d.ExpiresIn > 0
 }
 
 // Validate says what makes d no delivery, where a peer sent it: it has no ID, or one that is too long to be

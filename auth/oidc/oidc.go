@@ -20,12 +20,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
@@ -41,8 +43,19 @@ type Options struct {
 	// Require is what a token must say besides, by path: strings as they are, true, false, and numbers as the
 	// issuer writes them. Default: nothing.
 	Require map[string]string
+	// AuthorizedParties are those that a token may have been issued to, its azp, besides the audience and the token's own
+	// subject (as Google's instances have it). A token without azp passes. Default: none.
+	AuthorizedParties []string
+	// MaxLife is the longest time from a token's iat to its exp. Default: 24 hours.
+	MaxLife time.Duration
 	// HTTP is how the issuer is reached. Default: http.DefaultTransport.
 	HTTP http.RoundTripper
+	// Retry has New return an Authenticator also where the issuer does not answer. The issuer is asked again for each VM
+	// that dials, at most once a second; until it answers, they are told that the controller is unavailable. Default: New
+	// returns an ErrIssuer.
+	Retry bool
+	// Log gets a warning where Retry counts. Default: none.
+	Log *slog.Logger
 }
 
 // algorithms are all asymmetric: with a symmetric one the issuer's public key would be a secret.
@@ -57,11 +70,23 @@ const (
 // ErrIssuer is an issuer that does not answer as one, or not at all.
 var ErrIssuer = errors.New("the issuer does not say where its keys are")
 
-type authenticator struct {
-	verifier *oidc.IDTokenVerifier
+var errUnavailable = transport.Errorf(transport.CodeUnavailable, "the issuer of the token does not answer")
+
+// Authenticator is a transport.Authenticator. It is safe for concurrent use. Make one with New.
+type Authenticator struct {
+	issuer   *issuer
 	vm       path
 	require  []requirement
+	audience string
+	parties  []string
+	maxLife  time.Duration
 }
+
+// defaultMaxLife is longer than what clouds issue, an hour, and than what platforms do.
+const defaultMaxLife = 24 * time.Hour
+
+// leeway is how far the issuer's clock may be ahead of ours.
+const leeway = time.Minute
 
 type requirement struct {
 	path
@@ -69,12 +94,15 @@ type requirement struct {
 }
 
 // New asks the issuer for where its keys are, and returns an Authenticator that lets a VM pass with a token of the
-// issuer for this audience, until the token expires. A token for another VM is forbidden. The issuer's keys are asked
+// issuer for this audience and no other, until the token expires. A token for another VM is forbidden. One for several
+// audiences does not pass: each of the others could show it here. Neither does one that was issued to another party
+// (see Options), that does not say when it was issued or says a time that is more than a minute ahead, or that lives
+// longer than MaxLife. The issuer's keys are asked
 // for again when a token names one that is not known, at most once a second. The context bounds this call only.
 //
 // The issuer's URL is https, but on the loopback. For Google a required google.compute_engine.project_id is
 // mandatory: the instance of that name in anybody's project would else pass.
-func New(ctx context.Context, issuer, audience string, o Options) (transport.Authenticator, error) {
+func New(ctx context.Context, issuer, audience string, o Options) (*Authenticator, error) {
 	u, err := url.Parse(issuer)
 	switch {
 	case err != nil || u.Host == "":
@@ -84,7 +112,13 @@ func New(ctx context.Context, issuer, audience string, o Options) (transport.Aut
 	case audience == "":
 		return nil, errors.New("oidc: an audience is required: a token that was made for another service would else pass")
 	}
-	a := &authenticator{}
+	if o.MaxLife == 0 {
+		o.MaxLife = defaultMaxLife
+	}
+	if o.MaxLife < 0 {
+		return nil, fmt.Errorf("oidc: a MaxLife of %s lets no token pass", o.MaxLife)
+	}
+	a := &Authenticator{audience: audience, parties: slices.Clone(o.AuthorizedParties), maxLife: o.MaxLife}
 	if o.VM == "" {
 		o.VM = "sub"
 	}
@@ -105,15 +139,22 @@ func New(ctx context.Context, issuer, audience string, o Options) (transport.Aut
 	if strings.EqualFold(u.Hostname(), google) && o.Require[googleProject] == "" {
 		return nil, fmt.Errorf("oidc: for %s a required %s is mandatory: an instance of the same name in another project would else pass", google, googleProject)
 	}
-	client := newClient(o.HTTP, u.Scheme)
-	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), issuer)
-	if err != nil {
-		return nil, fmt.Errorf("oidc: %w: %s: %w", ErrIssuer, u.Redacted(), brief(err))
+	a.issuer = newIssuer(u, issuer, audience, newClient(o.HTTP, u.Scheme))
+	switch _, err := a.issuer.verifier(ctx); {
+	case err != nil && (!o.Retry || errors.Is(ctx.Err(), context.Canceled)):
+		return nil, err
+	case err != nil && o.Log != nil:
+		o.Log.Warn("VMs that show tokens of the issuer have to wait until it answers", "component", "oidc", "error", err)
 	}
-	a.verifier = provider.VerifierContext(oidc.ClientContext(context.WithoutCancel(ctx), client), &oidc.Config{
-		ClientID: audience, SupportedSigningAlgs: algorithms,
-	})
 	return a, nil
+}
+
+// Ready returns nil when the issuer has said where its keys are, and else an ErrIssuer: see Options.Retry. It does not ask.
+func (a *Authenticator) Ready() error {
+	if a.issuer.known.Load() == nil {
+		return fmt.Errorf("oidc: %w: %s", ErrIssuer, a.issuer.name)
+	}
+	return nil
 }
 
 func loopback(host string) bool {
@@ -122,14 +163,18 @@ func loopback(host string) bool {
 }
 
 // Authenticate implements transport.Authenticator.
-func (a *authenticator) Authenticate(ctx context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+func (a *Authenticator) Authenticate(ctx context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
 	if c.Token == "" {
 		return transport.Grant{}, errors.New("no token was shown")
 	}
 	if strings.Count(c.Token, ".") != 2 || strings.ContainsAny(c.Token, "{ \t\r\n") { // other forms of a JWS
 		return transport.Grant{}, errors.New("oidc: the token is no JWT")
 	}
-	t, err := a.verifier.Verify(ctx, c.Token)
+	verifier, err := a.issuer.verifier(ctx)
+	if err != nil {
+		return transport.Grant{}, fmt.Errorf("%w: %w", errUnavailable, err)
+	}
+	t, err := verifier.Verify(ctx, c.Token)
 	if late := (*oidc.TokenExpiredError)(nil); errors.As(err, &late) && !late.Expiry.IsZero() {
 		return transport.Grant{}, fmt.Errorf("%w: at %s", transport.Grant{}.Over(), late.Expiry)
 	}
@@ -138,6 +183,9 @@ func (a *authenticator) Authenticate(ctx context.Context, vm string, c transport
 	}
 	claims, err := claimsOf(t)
 	if err != nil {
+		return transport.Grant{}, err
+	}
+	if err := a.judge(t, claims); err != nil {
 		return transport.Grant{}, err
 	}
 	for _, r := range a.require {
@@ -157,6 +205,29 @@ func (a *authenticator) Authenticate(ctx context.Context, vm string, c transport
 		return transport.Grant{}, fmt.Errorf("%w: it is of %.140q", transport.Errorf(transport.CodeForbidden, "these credentials are another VM's"), name)
 	}
 	return transport.Grant{Expires: t.Expiry}, nil
+}
+
+// judge is what the library leaves open: whom a token is for, to whom it was issued, and for how long.
+func (a *Authenticator) judge(t *oidc.IDToken, claims map[string]any) error {
+	if len(t.Audience) != 1 || t.Audience[0] != a.audience {
+		return fmt.Errorf("oidc: the token is for %.300q, not for %q alone", t.Audience, a.audience)
+	}
+	if azp, is := claims["azp"]; is {
+		party, _ := azp.(string)
+		if party == "" || party != a.audience && party != t.Subject && !slices.Contains(a.parties, party) {
+			return fmt.Errorf("oidc: the token was issued to %.140q (azp), which is neither the audience nor the subject nor one of the authorized parties", fmt.Sprint(azp))
+		}
+	}
+	if _, is := claims["iat"].(json.Number); !is {
+		return errors.New("oidc: the token does not say when it was issued (iat)")
+	}
+	switch now := time.Now(); {
+	case t.IssuedAt.After(now.Add(leeway)):
+		return fmt.Errorf("oidc: the token was issued in the future (iat), at %s", t.IssuedAt.UTC().Format(time.RFC3339))
+	case t.Expiry.Sub(t.IssuedAt) > a.maxLife:
+		return fmt.Errorf("oidc: the token is good for %s from iat to exp, at most %s is allowed", t.Expiry.Sub(t.IssuedAt), a.maxLife)
+	}
+	return nil
 }
 
 // claimsOf has numbers as the issuer wrote them.

@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -11,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/miglink/miglink/auth/oidc"
@@ -77,6 +80,12 @@ func (i *issuer) rotate(keys ...jose.JSONWebKey) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keys = keys
+}
+
+func (i *issuer) setDown(down bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.down = down
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
@@ -182,6 +191,17 @@ func TestTokens(t *testing.T) {
 		"expired, forged":        {sign(t, jwt.SigningMethodES256, "k", i.instance(func(c jwt.MapClaims) { c["exp"] = 1 }), stranger), transport.CodeUnauthorized, "signature"},
 		"it never expires":       {edit(func(c jwt.MapClaims) { delete(c, "exp") }), transport.CodeUnauthorized, "expired"},
 		"not yet":                {edit(func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() }), transport.CodeUnauthorized, "nbf"},
+		"several audiences":      {edit(func(c jwt.MapClaims) { c["aud"] = []string{audience, "https://elsewhere"} }), transport.CodeUnauthorized, "alone"},
+		"our audience twice":     {edit(func(c jwt.MapClaims) { c["aud"] = []string{audience, audience} }), transport.CodeUnauthorized, "alone"},
+		"issued to another":      {edit(func(c jwt.MapClaims) { c["azp"] = "https://elsewhere" }), transport.CodeUnauthorized, "azp"},
+		"issued to nobody":       {edit(func(c jwt.MapClaims) { c["azp"] = "" }), transport.CodeUnauthorized, "azp"},
+		"issued to many":         {edit(func(c jwt.MapClaims) { c["azp"] = []string{audience} }), transport.CodeUnauthorized, "azp"},
+		"issued in the future":   {edit(func(c jwt.MapClaims) { c["iat"] = time.Now().Add(2 * time.Minute).Unix() }), transport.CodeUnauthorized, "future"},
+		"issued at no time":      {edit(func(c jwt.MapClaims) { delete(c, "iat") }), transport.CodeUnauthorized, "iat"},
+		"issued at nothing":      {edit(func(c jwt.MapClaims) { c["iat"] = nil }), transport.CodeUnauthorized, "claims"},
+		"issued before all":      {edit(func(c jwt.MapClaims) { c["iat"] = -1e18 }), transport.CodeUnauthorized, "at most 24h"},
+		"a life of a year":       {edit(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(365 * 24 * time.Hour).Unix() }), transport.CodeUnauthorized, "at most 24h"},
+		"a life that is long":    {edit(func(c jwt.MapClaims) { c["iat"] = time.Now().Add(-24 * time.Hour).Unix() }), transport.CodeUnauthorized, "at most 24h"},
 		"another VM's":           {edit(func(c jwt.MapClaims) { compute(c)["instance_name"] = "vm-2" }), transport.CodeForbidden, "vm-2"},
 		"another project's":      {edit(func(c jwt.MapClaims) { compute(c)["project_id"] = "q" }), transport.CodeUnauthorized, `"q", not "p"`},
 		"a number that is near":  {edit(func(c jwt.MapClaims) { compute(c)["project_number"] = 12345678901234568 }), transport.CodeUnauthorized, "project_number"},
@@ -202,6 +222,42 @@ func TestTokens(t *testing.T) {
 		if len(test.token) > 10 {
 			require.NotContains(t, cause, test.token, name)
 		}
+	}
+}
+
+// What a token may say all the same, and what options allow.
+func TestPartiesAndLives(t *testing.T) {
+	t.Parallel()
+	k := newKey(t)
+	i := newIssuer(t, public("k", k))
+	with := func(edit func(*oidc.Options)) transport.Authenticator {
+		o := ofInstances
+		edit(&o)
+		a, err := oidc.New(t.Context(), i.url, audience, o)
+		require.NoError(t, err)
+		return a
+	}
+	defaults := with(func(*oidc.Options) {})
+	partner := with(func(o *oidc.Options) { o.AuthorizedParties = []string{"x", "partner"} })
+	short := with(func(o *oidc.Options) { o.MaxLife = time.Hour - time.Second })
+	long := with(func(o *oidc.Options) { o.MaxLife = 400 * 24 * time.Hour })
+	for name, test := range map[string]struct {
+		a    transport.Authenticator
+		edit func(jwt.MapClaims)
+		code transport.Code
+	}{
+		"one audience, as a list":   {defaults, func(c jwt.MapClaims) { c["aud"] = []string{audience} }, ""},
+		"issued to the audience":    {defaults, func(c jwt.MapClaims) { c["azp"] = audience }, ""},
+		"issued to the subject":     {defaults, func(c jwt.MapClaims) { c["azp"] = "1234" }, ""},
+		"a clock a little ahead":    {defaults, func(c jwt.MapClaims) { c["iat"] = time.Now().Add(50 * time.Second).Unix() }, ""},
+		"a day":                     {defaults, func(c jwt.MapClaims) { c["iat"] = time.Now().Add(-22 * time.Hour).Unix() }, ""},
+		"issued to a partner":       {partner, func(c jwt.MapClaims) { c["azp"] = "partner" }, ""},
+		"issued to who is not one":  {partner, func(c jwt.MapClaims) { c["azp"] = "y" }, transport.CodeUnauthorized},
+		"longer than a shorter one": {short, nil, transport.CodeUnauthorized},
+		"a year, where it is meant": {long, func(c jwt.MapClaims) { c["exp"] = time.Now().Add(365 * 24 * time.Hour).Unix() }, ""},
+	} {
+		_, code, cause := knock(t, test.a, "vm-1", sign(t, jwt.SigningMethodES256, "k", i.instance(test.edit), k))
+		require.Equal(t, test.code, code, "%s: %s", name, cause)
 	}
 }
 
@@ -274,12 +330,14 @@ func TestNewRefuses(t *testing.T) {
 		"audience is required":         {i.url, "", oidc.Options{}},
 		"a URL like":                   {"accounts.google.com", audience, oidc.Options{}},
 		"not https":                    {"http://issuer.example.com", audience, oidc.Options{}},
+		"192.0.2.1 is not https":       {"http://192.0.2.1", audience, oidc.Options{}},
 		"is mandatory":                 {"https://accounts.google.com", audience, oidc.Options{VM: "google.compute_engine.instance_name"}},
 		"project_id is mandatory":      {"https://ACCOUNTS.google.com:443/", audience, oidc.Options{Require: map[string]string{"sub": "x"}}},
 		"empty name":                   {i.url, audience, oidc.Options{VM: "a..b"}},
 		"has an empty":                 {i.url, audience, oidc.Options{Require: map[string]string{".a": "x"}}},
 		`before what is neither`:       {i.url, audience, oidc.Options{VM: `a\b`}},
 		"required to be empty":         {i.url, audience, oidc.Options{Require: map[string]string{"a": ""}}},
+		"lets no token pass":           {i.url, audience, oidc.Options{MaxLife: -1}},
 		"500":                          {down.url, audience, oidc.Options{}},
 		"match the issuer":             {"http://" + strings.TrimSuffix(address, "/keys"), audience, oidc.Options{}},
 		"keys are: http://127.0.0.1:1": {"http://127.0.0.1:1", audience, oidc.Options{}},
@@ -287,6 +345,48 @@ func TestNewRefuses(t *testing.T) {
 		_, err := oidc.New(t.Context(), test.issuer, test.audience, test.o)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// An issuer that is down when the controller starts keeps out those who show its tokens, and says why, until it is back.
+func TestIssuerDownAtStart(t *testing.T) {
+	t.Parallel()
+	k := newKey(t)
+	i := newIssuer(t, public("k", k))
+	i.setDown(true)
+	var log strings.Builder
+	a, err := oidc.New(t.Context(), i.url, audience, oidc.Options{Retry: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "500")
+	token := sign(t, jwt.SigningMethodES256, "k", i.instance(nil), k)
+	require.ErrorIs(t, a.Ready(), oidc.ErrIssuer)
+	var all sync.WaitGroup
+	for range 20 { // one asks for all
+		all.Go(func() {
+			_, code, why := knock(t, a, "1234", token)
+			assert.Equal(t, transport.CodeUnavailable, code)
+			assert.Contains(t, why, "500")
+		})
+	}
+	all.Wait()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = a.Authenticate(gone, "1234", transport.Credentials{Token: token})
+	require.ErrorIs(t, err, context.Canceled)
+	_, code, _ := knock(t, a, "1234", "no token")
+	require.Equal(t, transport.CodeUnauthorized, code, "the issuer is not asked for this")
+
+	i.setDown(false)
+	require.Eventually(t, func() bool {
+		_, code, _ := knock(t, a, "1234", token)
+		return code == ""
+	}, time.Minute, time.Millisecond)
+	i.setDown(true)
+	require.NoError(t, a.Ready())
+	_, code, _ = knock(t, a, "1234", token)
+	require.Empty(t, code, "it is not asked again")
+
+	_, err = oidc.New(gone, i.url, audience, oidc.Options{Retry: true})
+	require.ErrorIs(t, err, oidc.ErrIssuer)
 }
 
 // An issuer over https whose keys are somewhere without: who is in between could put in others.

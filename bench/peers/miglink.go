@@ -47,7 +47,7 @@ func openBolt(_ context.Context, o *options, l *loop) error {
 	if err != nil {
 		return err
 	}
-	store, err := bolt.Open(dir)
+	store, err := bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -13,7 +15,7 @@ func (l *loop) serve(h http.Handler) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go s.Serve(listener) //nolint:errcheck // it ends with Close
 	l.clean.add(func() { s.Close() })
 	return listener.Addr().String(), nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/programs"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -20,19 +22,62 @@ type agentCmd struct {
 	Controller string `default:"http://127.0.0.1:8080" help:"URL of the controller." placeholder:"URL"`
 	VM         string `required:"" help:"Name of the VM." placeholder:"ID"`
 	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis, rabbitmq or gcppubsub; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
-	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST or amqp://HOST, with TLS tls://HOST, rediss://HOST or amqps://HOST, or gcppubsub://PROJECT." placeholder:"URL"`
+	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST or amqp://HOST, with TLS tls://HOST, rediss://HOST or amqps://HOST, or gcppubsub://PROJECT. A password in it can be seen by everybody on the machine: see --broker-file." placeholder:"URL"`
+	BrokerFile string `help:"File that holds that URL, for one with a password. It is read at the start." placeholder:"FILE"`
 	tlsFlags
 	prefix
 	credentials
-	Journal   string            `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
-	Exec      map[string]string `help:"Run a program for a command type. It gets the parameters as JSON on standard input." placeholder:"TYPE=PROGRAM"`
-	Record    string            `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
-	Heartbeat time.Duration     `default:"30s" help:"Time between heartbeats; 0 is none."`
-	Confirm   bool              `help:"Ask the controller for permission before each command runs."`
+	insecure
+	Journal    string                   `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
+	Exec       map[string]string        `help:"Run a program for a command type. It gets the parameters as JSON on standard input. Exit status 0 is success, and what it leaves in the background goes on; else all that it has started is ended." placeholder:"TYPE=PROGRAM"`
+	ExecGrace  time.Duration            `default:"5s" help:"How long a program, and what it has started, may take to end when it is asked to (SIGTERM): then it is killed. Whatever stops the agent should leave it twice this time and 15s."`
+	RunTimeout map[string]time.Duration `help:"How long a run of a command type may last, 1s to 168h; a command may have a limit of its own, and the smaller counts. Then its program is ended, as --exec-grace says, and the command has failed. Repeatable." placeholder:"TYPE=DURATION"`
+	Record     string                   `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
+	Heartbeat  time.Duration            `default:"30s" help:"Time between heartbeats; 0 is none."`
+	Confirm    bool                     `help:"Ask the controller for permission before each command runs."`
 	logging
 }
 
+// check refuses what no agent can have. Files, and other things of the machine that the agent is to run on, it leaves alone.
+func (c *agentCmd) check() error {
+	if err := transport.ValidateVM(c.VM); err != nil {
+		return usage("--vm: %w", err)
+	}
+	if c.Heartbeat < 0 {
+		return usage("--heartbeat is negative; 0 is none")
+	}
+	if c.ExecGrace < 0 {
+		return usage("--exec-grace is negative; with 0 programs are killed at once")
+	}
+	for name := range c.Exec {
+		t := command.Type(name)
+		if err := t.Validate(); err != nil {
+			return usage("--exec: %w", err)
+		}
+		if t == command.TypeCancel {
+			return usage("--exec: the agent handles cancel itself")
+		}
+	}
+	if err := c.checkRunTimeouts(); err != nil {
+		return err
+	}
+	if c.BrokerFile != "" { // what is in it may be missing here
+		return nil
+	}
+	if _, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix}); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return nil
+}
+
 func (c *agentCmd) Run(ctx context.Context) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := c.readBroker(); err != nil {
+		return err
+	}
+	outlive()
 	log, level, err := c.logger()
 	if err != nil {
 		return err
@@ -45,11 +90,16 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, TLS: secure, Token: token, Log: log})
+	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, TLS: secure, Token: token, Insecure: c.Insecure, Log: log})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	a, err := agent.New(t, agent.Options{VM: c.VM, Journal: c.Journal, Log: log})
+	options := agent.Options{VM: c.VM, Journal: c.Journal, Log: log}
+	if len(c.Exec) > 0 {
+		options.StopGrace = c.ExecGrace + stopMargin
+		options.RunGrace = max(runGrace, c.ExecGrace+stopMargin) // a program is killed before its run is abandoned
+	}
+	a, err := agent.New(t, options)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -60,9 +110,19 @@ func (c *agentCmd) Run(ctx context.Context) error {
 		}
 		defer record.file.Close()
 	}
-	if err := c.handle(a, record, log, level); err != nil {
+	for name, program := range c.Exec {
+		if _, err := exec.LookPath(program); err != nil {
+			return usage("--exec %s: %w", name, err)
+		}
+	}
+	records, err := c.programs(ctx, log)
+	if err != nil {
 		return err
 	}
+	if records != nil {
+		defer records.Close()
+	}
+	c.handle(a, record, records, log, level)
 	to := c.Controller
 	if brokerFlags[c.Transport] != "" {
 		to = "the broker" // its URL may hold a password
@@ -77,36 +137,58 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	err = a.Run(ctx)
 	stop()
 	beating.Wait()
-	return err
+	return ended(err)
 }
 
-// handle declares a handler for each type: the user's program, or one that logs.
-func (c *agentCmd) handle(a *agent.Agent, record *recorder, log *slog.Logger, level *slog.LevelVar) error {
-	policies := map[command.Type]agent.Policy{
+// ended is why an agent has ended: what its controller said, or its journal.
+func ended(err error) error {
+	if err == nil || errors.As(err, new(*transport.Error)) {
+		return err
+	}
+	return stored(err)
+}
+
+// policies are how commands of the known types run, by the agent or by a program. Other types have the zero Policy.
+func policies() map[command.Type]agent.Policy {
+	return map[command.Type]agent.Policy{
 		command.TypeRegisterRunner: {},
 		command.TypeDrain:          {},
 		command.TypeShutdown:       {AfterCrash: agent.Completed},
 		command.TypeUpdateConfig:   {},
 		command.TypeSetLogLevel:    {AfterCrash: agent.RunAgain},
 	}
-	for name, program := range c.Exec {
-		t := command.Type(name)
-		if err := t.Validate(); err != nil {
-			return usage("--exec: %w", err)
+}
+
+// checkRunTimeouts refuses limits that are out of range, or of types that the agent does not know.
+func (c *agentCmd) checkRunTimeouts() error {
+	known := policies()
+	for name, limit := range c.RunTimeout {
+		if _, ok := known[command.Type(name)]; !ok && c.Exec[name] == "" {
+			return usage("--run-timeout %s: the agent has no handler for this type; --exec gives it one", name)
 		}
-		if t == command.TypeCancel {
-			return usage("--exec: the agent handles cancel itself")
+		if limit == 0 {
+			return usage("--run-timeout %s is 0; leave it out for no limit", name)
 		}
-		if _, err := exec.LookPath(program); err != nil {
-			return usage("--exec %s: %w", name, err)
+		if err := command.ValidateRunTimeout(limit); err != nil {
+			return usage("--run-timeout %s: %w", name, err)
 		}
-		policies[t] = agent.Policy{}
 	}
-	for t, policy := range policies {
-		policy.Confirm = c.Confirm
+	return nil
+}
+
+// handle declares a handler for each type: the user's program, or one that logs.
+func (c *agentCmd) handle(a *agent.Agent, record *recorder, records *programs.Records, log *slog.Logger, level *slog.LevelVar) {
+	types := policies()
+	for name := range c.Exec {
+		if _, known := types[command.Type(name)]; !known {
+			types[command.Type(name)] = agent.Policy{}
+		}
+	}
+	for t, policy := range types {
+		policy.Confirm, policy.RunTimeout = c.Confirm, c.RunTimeout[string(t)]
 		do := builtin(log, level)
-		if program := c.Exec[string(t)]; program != "" {
-			do = executor{program: program, vm: c.VM}.run
+		if path := c.Exec[string(t)]; path != "" {
+			do = executor{path, c.VM, c.ExecGrace, records}.run
 		}
 		a.HandleRaw(t, func(ctx context.Context, job *agent.Job) (any, error) {
 			if err := record.add(job.Command()); err != nil {
@@ -115,7 +197,6 @@ func (c *agentCmd) handle(a *agent.Agent, record *recorder, log *slog.Logger, le
 			return do(ctx, job)
 		}, policy)
 	}
-	return nil
 }
 
 // builtin handlers change nothing but the log level.

@@ -22,6 +22,8 @@ type whoIsWho struct {
 	OIDCAudience string            `name:"oidc-audience" help:"Whom those tokens are for: this controller." placeholder:"AUDIENCE"`
 	OIDCVMClaim  string            `name:"oidc-vm-claim" default:"sub" help:"The claim that names the VM, like google.compute_engine.instance_name." placeholder:"CLAIM"`
 	OIDCRequire  map[string]string `name:"oidc-require" help:"A claim that must have this value, like google.compute_engine.project_id=my-project. Repeatable." placeholder:"CLAIM=VALUE"`
+	OIDCParty    []string          `name:"oidc-azp" help:"Let tokens pass that were issued to this party (azp), besides those of the audience or of the subject itself. Repeatable." placeholder:"PARTY" sep:"none"`
+	OIDCMaxLife  time.Duration     `name:"oidc-max-life" default:"24h" help:"The longest time from a token's iat to its exp." placeholder:"DURATION"`
 	ClientCA     string            `name:"client-ca" help:"Let VMs pass with certificates of the authorities in this PEM file." placeholder:"FILE"`
 	BrokerUsers  bool              `help:"Let VMs pass whose user at the RabbitMQ broker has the VM's name."`
 }
@@ -31,25 +33,33 @@ func (w *whoIsWho) agentsAsked() bool {
 	return w.Keys != "" || w.OIDCIssuer != "" || w.ClientCA != "" || w.BrokerUsers
 }
 
-// operatorsAsked says whether who sends commands is authenticated.
-func (w *whoIsWho) operatorsAsked() bool { return w.Keys != "" }
+const oidcMaxLife = 24 * time.Hour // the default of --oidc-max-life
 
 func (c *controllerCmd) checkWhoIsWho() error {
 	switch {
 	case (c.OIDCIssuer == "") != (c.OIDCAudience == ""):
 		return usage("--oidc-issuer and --oidc-audience go together")
-	case c.OIDCIssuer == "" && (len(c.OIDCRequire) > 0 || c.OIDCVMClaim != "sub"):
-		return usage("--oidc-require and --oidc-vm-claim are for --oidc-issuer")
+	case c.OIDCIssuer == "" && (len(c.OIDCRequire) > 0 || len(c.OIDCParty) > 0 || c.OIDCVMClaim != "sub" || c.OIDCMaxLife != oidcMaxLife):
+		return usage("--oidc-require, --oidc-vm-claim, --oidc-azp and --oidc-max-life are for --oidc-issuer")
+	case c.OIDCMaxLife < time.Second:
+		return usage("--oidc-max-life is %s, at least a second is needed", c.OIDCMaxLife)
 	case c.ClientCA != "" && c.TLSCert == "":
 		return usage("--client-ca is for --tls-cert: without TLS nobody shows a certificate")
 	case c.BrokerUsers && c.AMQP == "":
 		return usage("--broker-users is for --amqp: no other broker says who has sent a hello")
+	case c.agentsAsked() && c.Keys == "":
+		// Also on the loopback, and with --insecure: whoever wants to know VMs has VMs that he does not trust, and one of
+		// those, or a page in a browser, could send commands to all.
+		return usage("VMs are asked for credentials, and operators are not: give --keys, a directory of keys for operators' tokens (miglink token --keys DIR --new-key makes it)")
 	}
 	return nil
 }
 
+// issuerPart is what the health of a controller calls the issuer of tokens.
+const issuerPart = "oidc"
+
 // authenticators are nil where nobody is asked.
-func (w *whoIsWho) authenticators(ctx context.Context, log *slog.Logger) (vms transport.Authenticator, operators admin.Authenticator, err error) {
+func (w *whoIsWho) authenticators(ctx context.Context, health *health, log *slog.Logger) (vms transport.Authenticator, operators admin.Authenticator, err error) {
 	var ways []transport.Authenticator
 	if w.Keys != "" {
 		keys, err := auth.OpenKeys(w.Keys, auth.KeysOptions{Log: log})
@@ -76,13 +86,19 @@ func (w *whoIsWho) authenticators(ctx context.Context, log *slog.Logger) (vms tr
 		ways = append(ways, auth.User())
 	}
 	if w.OIDCIssuer != "" { // the last: it may ask the issuer
-		a, err := oidc.New(ctx, w.OIDCIssuer, w.OIDCAudience, oidc.Options{VM: w.OIDCVMClaim, Require: w.OIDCRequire})
-		if errors.Is(err, oidc.ErrIssuer) {
-			return nil, nil, &exitError{exitUnreachable, err}
+		first, cancel := context.WithTimeout(ctx, firstTry)
+		defer cancel()
+		a, err := oidc.New(first, w.OIDCIssuer, w.OIDCAudience, oidc.Options{
+			VM: w.OIDCVMClaim, Require: w.OIDCRequire, AuthorizedParties: w.OIDCParty, MaxLife: w.OIDCMaxLife,
+			Retry: true, Log: log,
+		})
+		if errors.Is(err, oidc.ErrIssuer) { // interrupted
+			return nil, nil, err
 		}
 		if err != nil {
 			return nil, nil, usage("--oidc-issuer: %w", err)
 		}
+		health.at(issuerPart, a.Ready)
 		ways = append(ways, a)
 	}
 	if len(ways) == 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
@@ -200,11 +201,11 @@ func TestBrokerUsersOverAnotherBroker(t *testing.T) {
 	amqp := outside(t, "MIGLINK_TEST_AMQP", "127.0.0.1:5672", "amqp://guest:guest@127.0.0.1:5672")
 	user, err := url.Parse(amqp)
 	require.NoError(t, err)
-	broker, prefix := natsServer(t), strings.ToLower(rand.Text())
-	_, controllerURL := startController(t, "--broker-users", "--amqp", amqp, "--nats", broker, "--prefix", prefix)
+	keys, broker, prefix := newKeys(t), natsServer(t), strings.ToLower(rand.Text())
+	_, controllerURL := startController(t, "--keys", keys, "--broker-users", "--amqp", amqp, "--nats", broker, "--prefix", prefix)
 	vm := user.User.Username()
 	start(t, "agent", "--vm", vm, "--transport", "rabbitmq", "--broker", amqp, "--prefix", prefix)
-	ok(t, "send", vm, "drain", "--controller", controllerURL, "--wait", "60s")
+	ok(t, asOperator(t, keys, controllerURL).after("send", vm, "drain", "--wait", "60s")...)
 	start(t, "agent", "--vm", "vm-1", "--transport", "rabbitmq", "--broker", amqp, "--prefix", prefix).log.await(t, "another VM's")
 
 	to, err := nats.New(broker, nats.Options{Prefix: prefix})
@@ -236,7 +237,8 @@ func TestOperators(t *testing.T) {
 		return flags{"--controller", controllerURL, "--token-file", tokenFile(t, args...)}
 	}
 	drainer := as("send:drain@pool-*")
-	ok(t, drainer.after("send", "pool-1", "drain", "--id", "c-1")...)
+	id := uuid.NewString() // who may not read everything chooses no other
+	ok(t, drainer.after("send", "pool-1", "drain", "--id", id)...)
 	for name, c := range map[string]struct {
 		args   []string
 		status int
@@ -245,7 +247,8 @@ func TestOperators(t *testing.T) {
 		"another type":    {drainer.after("send", "pool-1", "shutdown"), 6, "send:shutdown@pool-1"},
 		"another VM":      {drainer.after("send", "vm-1", "drain"), 6, "send:drain@vm-1"},
 		"reading":         {drainer.after("fleet"), 6, "read"},
-		"cancelling":      {as("read").after("cancel", "c-1"), 6, "send:drain@pool-1"},
+		"cancelling":      {as("read").after("cancel", id), 6, "send:drain@pool-1"},
+		"a name as ID":    {drainer.after("send", "pool-1", "drain", "--id", "c-1"), 6, "UUID"},
 		"a VM's token":    {[]string{"fleet", "--controller", controllerURL, "--token-file", tokenFile(t, "--keys", keys, "--vm", "pool-1")}, 5, "unauthorized"},
 		"no token":        {[]string{"fleet", "--controller", controllerURL}, 5, "--token-file"},
 		"grant of no use": {[]string{"token", "--keys", keys, "--operator", "ann", "--grant", "rule"}, 2, "rule"},

@@ -5,17 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
 	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/gcppubsub"
 	"github.com/miglink/miglink/transport/grpc"
@@ -58,12 +56,21 @@ type operator struct {
 	TokenFile  string `help:"File with your token, where the controller wants one; it is read again for each request. Default: the environment's MIGLINK_OPERATOR_TOKEN." placeholder:"FILE"`
 	Output     string `enum:"table,json" default:"table" help:"table or json."`
 	tlsFlags
+	insecure
+}
+
+// retry is the flag of what changes something.
+type retry struct {
+	Retry time.Duration `default:"30s" help:"Ask again for so long where the answer is lost; it is done once." placeholder:"DURATION"`
 }
 
 // operatorToken is the variable of the environment that holds a token. None is ever an argument, which others see.
 const operatorToken = "MIGLINK_OPERATOR_TOKEN"
 
 func (o operator) client() (*admin.Client, error) {
+	if _, err := httplink.ParseBase(o.Controller); err != nil {
+		return nil, usage("--controller: %w", err)
+	}
 	secure, err := o.config(nil, o.Controller)
 	if err != nil {
 		return nil, err
@@ -72,7 +79,7 @@ func (o operator) client() (*admin.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure, Token: token})
+	c, err := admin.NewClient(strings.TrimRight(o.Controller, "/")+"/admin/v1", transport.Config{TLS: secure, Token: token, Insecure: o.Insecure})
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -104,16 +111,6 @@ func printJSON(v any) error {
 // terminal says whether f is one, and not a file or a pipe.
 func terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-func newTable(w io.Writer, header ...any) table.Writer {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.Style().Options.SeparateRows = false
-	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(header)
-	return t
-}
-
 // ago is how long ago t was, for people.
 func ago(t time.Time) string {
 	if t.IsZero() {
@@ -123,8 +120,10 @@ func ago(t time.Time) string {
 	switch {
 	case d < time.Minute:
 		d = d.Truncate(100 * time.Millisecond)
-	default:
+	case d < 2*24*time.Hour:
 		d = d.Truncate(time.Second)
+	default:
+		return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 	}
 	return d.String() + " ago"
 }

@@ -36,7 +36,7 @@ func (c *conformanceCmd) Run(ctx context.Context) error {
 	})
 	bar.stop()
 	if err != nil {
-		return err
+		return failed("the scenarios could not be run: %w", err)
 	}
 	if c.Output == "json" {
 		err = printJSON(report)

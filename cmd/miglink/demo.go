@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -73,7 +74,11 @@ func (c *demoCmd) Run(ctx context.Context) error {
 	d := &demo{rounds: c.Rounds, dir: dir, rng: rand.New(rand.NewPCG(c.Seed, 0))}
 	defer d.stop()
 	fmt.Printf("A controller on a durable ledger and %d agents, each a process of its own, over real sockets.\n", len(c.Transports))
-	fmt.Printf("Each agent gets %d commands, and its link is cut once in the middle (seed %d).\n\n", c.Rounds*len(demoCommands), c.Seed)
+	fmt.Printf("Each agent gets %d commands, and its link is cut once in the middle (seed %d).\n", c.Rounds*len(demoCommands), c.Seed)
+	if left := c.leftOut(); len(left) > 0 {
+		fmt.Printf("Left out: %s.\n", strings.Join(left, ", "))
+	}
+	fmt.Println()
 	if err := d.start(ctx, c.Transports, outside); err != nil {
 		return d.explain(ctx, err)
 	}
@@ -88,6 +93,22 @@ func (c *demoCmd) Run(ctx context.Context) error {
 		return d.explain(ctx, err)
 	}
 	return d.judge()
+}
+
+// leftOut is which transports there are besides, and how to have them.
+func (c *demoCmd) leftOut() []string {
+	var left []string
+	for _, name := range registry.Names() {
+		switch flag := brokerFlags[name]; {
+		case slices.Contains(c.Transports, name) || name == "auto":
+		case flag == "" || name == "nats": // a broker comes with the demo
+			left = append(left, fmt.Sprintf("%s (--transports %s)", name, name))
+		default:
+			left = append(left, fmt.Sprintf("%s (--%s URL)", name, flag))
+		}
+	}
+	slices.Sort(left)
+	return left
 }
 
 // demoCommands are one of each type, as a controller would send them.
@@ -132,7 +153,7 @@ func (d *demo) drive(ctx context.Context, a *demoAgent) error {
 // judge compares what the controller says with what the agents' processes have recorded, and prints
 // the summary.
 func (d *demo) judge() error {
-	t := newTable(os.Stdout, "transport", "commands", "succeeded", "links cut", "resumed", "lost", "run twice", "p50", "p99")
+	t := newTable(os.Stdout, "no agents", "transport", "commands", "succeeded", "links cut", "resumed", "lost", "run twice", "p50", "p99")
 	lost, twice := 0, 0
 	for _, a := range d.agents {
 		runs, err := readRecord(a.record)
@@ -142,9 +163,11 @@ func (d *demo) judge() error {
 		r := a.result(runs)
 		lost += r.lost
 		twice += r.twice
-		t.AppendRow([]any{a.transport, r.commands, r.succeeded, r.cuts, r.resumed, r.lost, r.twice, r.p50, r.p99})
+		t.add(a.transport, r.commands, r.succeeded, r.cuts, r.resumed, r.lost, r.twice, r.p50, r.p99)
 	}
-	t.Render()
+	if err := t.Render(); err != nil {
+		return err
+	}
 	if lost > 0 || twice > 0 {
 		return failed("%d commands lost, %d run twice", lost, twice)
 	}

@@ -1,70 +1,95 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/miglink/miglink/agent"
+	"github.com/miglink/miglink/internal/programs"
 )
 
 const (
-	outputEnd = 2 << 10          // bytes of output that become part of the ack
-	killGrace = 10 * time.Second // between SIGTERM and SIGKILL for a cancelled command
+	// stopMargin is what an agent that stops waits for its handlers beyond --exec-grace: a program that is killed has to end, too.
+	stopMargin = 5 * time.Second
+	// runGrace is the least that a run has to end in when it has lasted as long as it may.
+	runGrace = 10 * time.Second
+	// recordRetry is when a command is tried again whose program could not be recorded.
+	recordRetry = 10 * time.Second
 )
 
 // executor runs a user's program for each command.
 type executor struct {
 	program string
 	vm      string
+	grace   time.Duration
+	records *programs.Records
+}
+
+// programResult is what a command whose program exits with 0 comes to.
+type programResult struct {
+	Output      string `json:"output"`
+	LeftRunning bool   `json:"left_running,omitempty"` // what it has started in the background goes on
 }
 
 func (e executor) run(ctx context.Context, job *agent.Job) (any, error) {
 	c := job.Command()
-	cmd := exec.CommandContext(ctx, e.program)
-	cmd.Env = append(os.Environ(),
-		"MIGLINK_COMMAND_ID="+c.ID,
-		"MIGLINK_COMMAND_TYPE="+string(c.Type),
-		"MIGLINK_VM="+e.vm,
-		"MIGLINK_ATTEMPT="+strconv.Itoa(job.Attempt()),
-	)
-	cmd.Stdin = bytes.NewReader(c.Parameters)
-	out := &tail{max: outputEnd}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = killGrace
-	ownGroup(cmd)
-	err := cmd.Run()
-	text := strings.TrimSpace(out.String())
-	var exit *exec.ExitError
+	result, err := programs.Program{
+		Path: e.program,
+		Env: append(environment(),
+			programs.CommandVariable+"="+c.ID,
+			"MIGLINK_COMMAND_TYPE="+string(c.Type),
+			programs.VMVariable+"="+e.vm,
+			"MIGLINK_ATTEMPT="+strconv.Itoa(job.Attempt()),
+		),
+		Input: c.Parameters, Grace: e.grace, Command: c.ID, VM: e.vm, Records: e.records,
+	}.Run(ctx)
+	var notStarted *programs.NotStartedError
 	switch {
 	case err == nil:
-		return map[string]string{"output": text}, nil
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %s", context.Cause(ctx), text)
-	case errors.As(err, &exit) && text != "":
-		return nil, fmt.Errorf("%w: %s", exit, text)
+		return programResult{result.Output, result.Left}, nil
+	case errors.As(err, &notStarted):
+		return nil, agent.RetryLater(recordRetry, err.Error())
+	case result.Output != "":
+		return nil, fmt.Errorf("%w: %s", err, result.Output)
 	}
 	return nil, err
 }
 
-// tail keeps the end of what is written to it.
-type tail struct {
-	max int
-	b   []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if n := len(t.b) - t.max; n > 0 {
-		t.b = append(t.b[:0], t.b[n:]...)
+// environment is what programs get of the agent's: none of the variables that set flags, which may hold passwords.
+func environment() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(strings.ToUpper(v), "MIGLINK_") { // Windows ignores case
+			env = append(env, v)
+		}
 	}
-	return len(p), nil
+	return env
 }
 
-func (t *tail) String() string { return strings.ToValidUTF8(string(t.b), "") }
+// programs opens the records of the programs that run, and ends what an agent that was killed has left. There are none without
+// a journal.
+func (c *agentCmd) programs(ctx context.Context, log *slog.Logger) (*programs.Records, error) {
+	log = log.With("component", "exec")
+	if c.Journal == "" {
+		if len(c.Exec) > 0 {
+			log.Warn("without --journal nothing finds the programs that an agent leaves when it is killed")
+		}
+		return nil, nil
+	}
+	records, err := programs.OpenRecords(filepath.Join(c.Journal, "programs"))
+	if err != nil {
+		return nil, fmt.Errorf("--journal: %w", stored(err))
+	}
+	if err := records.EndLeft(ctx, c.ExecGrace, log); err != nil {
+		records.Close()
+		return nil, err
+	}
+	return records, nil
+}

@@ -60,7 +60,7 @@ func TestOperatorToken(t *testing.T) {
 		{"", []string{"status", "x", "--token-file", file("wr0ng")}, 5, "/token)"},
 		{"old", []string{"fleet"}, 5, "credentials_expired"},
 		{"reader's", []string{"send", "vm-1", "drain"}, 6, "this needs the grant send:drain@vm-1"},
-		{"reader's", []string{"cancel", "none"}, 2, "no such command"},
+		{"reader's", []string{"cancel", "none"}, 9, "no such command"},
 		{"wr0ng\nX: y", []string{"fleet"}, 2, "MIGLINK_OPERATOR_TOKEN: the token holds spaces"},
 		{"", []string{"fleet", "--token-file", file("")}, 2, "token: the token is empty"},
 		{"", []string{"fleet", "--token-file", "/does/not/exist"}, 2, "/does/not/exist"},

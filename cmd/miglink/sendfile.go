@@ -1,72 +1,42 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"time"
+	"slices"
+	"sync/atomic"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/miglink/miglink/ack"
-	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/transport"
 )
 
-const (
-	maxLine = 2 * command.MaxParameters
-	senders = 32
-)
+const senders = 32
 
-// readLines reads and validates all commands of a file; a bad line is named by its number.
-func readLines(name string) ([]admin.Send, error) {
-	in := os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	}
-	var list []admin.Send
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		var s admin.Send
-		if err := json.Unmarshal(line, &s); err != nil {
-			return nil, fmt.Errorf("%s line %d: not a JSON object with vm_id, type and parameters: %w", name, n, err)
-		}
-		cmd, err := s.Command()
-		if err == nil {
-			err = transport.ValidateVM(s.VM)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s line %d: %w", name, n, err)
-		}
-		s.ID = cmd.ID // so that sending it again does not do it twice
-		list = append(list, s)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s line %d: %w", name, n+1, err)
-	}
-	return list, nil
+// batch is the commands of a file on their way.
+type batch struct {
+	run      runID
+	list     []line
+	client   *admin.Client
+	asker    asker
+	bar      *bar
+	statuses []admin.Status
+	queued   atomic.Int64
+	known    atomic.Int64 // of them, before they were sent
+	lost     atomic.Int64 // not known whether they are
 }
 
 func (c *sendCmd) sendFile(ctx context.Context) error {
-	list, err := readLines(c.File)
+	r, err := newRun(c.Resume)
+	if err != nil {
+		return err
+	}
+	list, err := readLines(c.File, r)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -74,21 +44,54 @@ func (c *sendCmd) sendFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bar := newBar("sending", len(list))
-	defer bar.stop()
-	statuses := make([]admin.Status, len(list))
+	fmt.Fprintf(os.Stderr, "miglink: sending %d commands; if it breaks off, go on with --resume %s\n", len(list), r)
+	b := &batch{run: r, list: list, client: client, bar: newBar("sending", len(list)), statuses: make([]admin.Status, len(list))}
+	b.asker.limit = c.Retry
 	lanes := byVM(list)
-	var g errgroup.Group
+	err = b.send(ctx, lanes)
+	b.bar.stop()
+	if err != nil {
+		return b.brokenOff(ctx, err)
+	}
+	if c.Wait > 0 {
+		return c.waitAll(ctx, client, b.statuses)
+	}
+	if c.json() {
+		err = printJSON(b.statuses)
+	} else {
+		before := ""
+		if n := b.known.Load(); n > 0 {
+			before = fmt.Sprintf(", %d of them before", n)
+		}
+		err = say("%d commands queued for %d VMs%s", len(list), len(lanes), before)
+	}
+	if err != nil {
+		return fmt.Errorf("all %d commands are queued, but that could not be printed: %w", len(list), err)
+	}
+	return nil
+}
+
+// send sends the lines of each VM in their order. A line that is refused ends those of its VM, whatever else fails ends all.
+func (b *batch) send(ctx context.Context, lanes map[string][]int) error {
+	var refused atomic.Pointer[error]
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(senders)
 	for _, lane := range lanes {
-		g.Go(func() error { // the lines of one VM in their order
+		g.Go(func() error {
 			for _, i := range lane {
-				s, err := client.Send(ctx, list[i])
-				if err != nil {
-					return fmt.Errorf("%s for %s: %w", list[i].ID, list[i].VM, err)
+				if ctx.Err() != nil {
+					return ctx.Err()
 				}
-				statuses[i] = s
-				bar.done()
+				err := b.one(ctx, i)
+				var said *transport.Error
+				switch {
+				case err == nil:
+				case errors.As(err, &said) && (conclusive(said.Code) || said.Code == transport.CodeForbidden):
+					refused.CompareAndSwap(nil, &err)
+					return nil
+				default:
+					return err
+				}
 			}
 			return nil
 		})
@@ -96,21 +99,56 @@ func (c *sendCmd) sendFile(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	bar.stop()
-	if c.Wait > 0 {
-		return c.waitAll(ctx, client, statuses)
+	if err := refused.Load(); err != nil {
+		return *err
 	}
-	if c.json() {
-		return printJSON(statuses)
-	}
-	fmt.Printf("%d commands queued for %d VMs\n", len(list), len(lanes))
 	return nil
 }
 
-func byVM(list []admin.Send) map[string][]int {
+func (b *batch) one(ctx context.Context, i int) error {
+	l := b.list[i]
+	asked := 0
+	lost, err := b.asker.ask(ctx, func(ctx context.Context) (err error) {
+		asked++
+		b.statuses[i], err = b.client.Send(ctx, l.Send)
+		return err
+	})
+	if err != nil {
+		if lost {
+			b.lost.Add(1)
+		}
+		return fmt.Errorf("line %d, for %s: %w", l.number, l.VM, err)
+	}
+	switch s := &b.statuses[i]; {
+	case asked > 1:
+		s.Created = nil // it may have been by us
+	case s.Created != nil && !*s.Created:
+		b.known.Add(1)
+	}
+	b.queued.Add(1)
+	b.bar.done()
+	return nil
+}
+
+// brokenOff says how far it has come, and how to go on.
+func (b *batch) brokenOff(ctx context.Context, err error) error {
+	status, why := exitStatus(err), err.Error()
+	lost := ""
+	if n := b.lost.Load(); n > 0 {
+		status = exitUnknown
+		lost = fmt.Sprintf(", of %d it is not known", n)
+	}
+	if ctx.Err() != nil {
+		status, why = exitInterrupted, "interrupted"
+	}
+	return &exitError{status, fmt.Errorf("%s; %d of %d commands are queued%s; go on with --resume %s, which sends nothing twice",
+		why, b.queued.Load(), len(b.list), lost, b.run)}
+}
+
+func byVM(list []line) map[string][]int {
 	lanes := map[string][]int{}
-	for i, s := range list {
-		lanes[s.VM] = append(lanes[s.VM], i)
+	for i, l := range list {
+		lanes[l.VM] = append(lanes[l.VM], i)
 	}
 	return lanes
 }
@@ -121,20 +159,20 @@ func (c *sendCmd) waitAll(ctx context.Context, client *admin.Client, statuses []
 	defer bar.stop()
 	limit, cancel := context.WithTimeout(ctx, c.Wait)
 	defer cancel()
+	var gone error
 	for i := range statuses {
-		s, err := client.Wait(limit, statuses[i].ID)
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		s, late, err := waitUntil(ctx, limit, client, statuses[i])
+		statuses[i] = s
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		if s.ID != "" {
-			statuses[i] = s
+		if ctx.Err() != nil {
+			break
 		}
+		gone = late
 		bar.done()
 	}
 	bar.stop()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	count := map[ack.Stage]int{}
 	open := 0
 	for _, s := range statuses {
@@ -143,54 +181,27 @@ func (c *sendCmd) waitAll(ctx context.Context, client *admin.Client, statuses []
 			open++
 		}
 	}
+	if ctx.Err() != nil {
+		return &exitError{exitInterrupted, fmt.Errorf("interrupted; all %d commands are queued, %d are not known to be settled, and go on", len(statuses), open)}
+	}
 	if c.json() {
 		if err := printJSON(statuses); err != nil {
 			return err
 		}
 	} else {
-		t := newTable(os.Stdout, "outcome", "commands")
-		for stage, n := range count {
-			t.AppendRow([]any{stage, n})
+		t := newTable(os.Stdout, "no commands", "outcome", "commands")
+		for _, stage := range slices.Sorted(maps.Keys(count)) {
+			t.add(stage, count[stage])
 		}
-		t.Render()
+		if err := t.Render(); err != nil {
+			return err
+		}
 	}
 	switch bad := len(statuses) - count[ack.Succeeded]; {
 	case bad > open:
 		return failed("%d of %d commands did not succeed", bad-open, len(statuses))
 	case open > 0:
-		return &exitError{exitTimeout, fmt.Errorf("%d of %d commands are not settled after %s; they go on", open, len(statuses), c.Wait)}
+		return &exitError{exitTimeout, fmt.Errorf("%d of %d commands are not known to be settled after %s, and go on; the last: %w", open, len(statuses), c.Wait, gone)}
 	}
 	return nil
-}
-
-// bar is a progress bar, where somebody looks.
-type bar struct {
-	writer  progress.Writer // nil: nobody does
-	tracker *progress.Tracker
-}
-
-func newBar(what string, total int) *bar {
-	if !terminal(os.Stderr) {
-		return &bar{}
-	}
-	b := &bar{writer: progress.NewWriter(), tracker: &progress.Tracker{Message: what, Total: int64(total)}}
-	b.writer.SetOutputWriter(os.Stderr)
-	b.writer.SetUpdateFrequency(100 * time.Millisecond)
-	b.writer.SetAutoStop(false)
-	b.writer.AppendTracker(b.tracker)
-	go b.writer.Render()
-	return b
-}
-
-func (b *bar) done() {
-	if b.writer != nil {
-		b.tracker.Increment(1)
-	}
-}
-
-func (b *bar) stop() {
-	if b.writer != nil {
-		b.writer.Stop()
-		b.writer = nil
-	}
 }

@@ -108,10 +108,10 @@ func TestBrokerTLS(t *testing.T) {
 	a.log.await(t, "linked")
 	ok(t, "send", "vm-1", "drain", "--controller", controller, "--wait", "60s")
 
-	o := miglink(t, "controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--nats", broker, "--broker-ca", ctl.CA)
-	require.Equal(t, 3, o.status)
-	require.Contains(t, o.errors, "tls")
-	o = miglink(t, "controller", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--nats", broker)
-	require.Equal(t, 3, o.status)
-	require.Contains(t, o.errors, "unknown authority")
+	without, _ := startController(t, "--nats", broker, "--broker-ca", ctl.CA)
+	without.log.await(t, "tls")
+	require.NotContains(t, without.log.String(), "connected to the broker")
+	without, at2 := startController(t, "--nats", broker)
+	without.log.await(t, "unknown authority")
+	require.Equal(t, "503 away", get(t, at2+"/readyz/nats"))
 }

@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/miglink/miglink/auth"
 	"github.com/miglink/miglink/controller/admin"
@@ -17,15 +20,19 @@ type tokenCmd struct {
 	Keys     string        `required:"" help:"Directory of the controller's keys." placeholder:"DIR"`
 	NewKey   bool          `help:"Make the first key, or the next: it signs from now on. Delete an old one once its tokens have expired."`
 	VM       string        `help:"A token for this VM." placeholder:"ID"`
-	VMs      []string      `name:"vms" help:"A token for a relay that speaks for the VMs of this pattern. Repeatable." placeholder:"PATTERN" sep:"none"`
+	VMs      []string      `name:"vms" help:"A token for a relay that speaks for the VMs of this pattern: * is any characters but /, and ** any at all. Repeatable." placeholder:"PATTERN" sep:"none"`
 	Operator string        `help:"A token for this operator." placeholder:"NAME"`
-	Grant    []string      `help:"What the operator may do: read or send, for all, or for types and VMs, as in send:drain@pool-*. Repeatable." placeholder:"GRANT" sep:"none"`
+	Grant    []string      `help:"What the operator may do: read, send or settle, for all, or for types and VMs, as in send:drain@pool-*, with patterns as in --vms. Repeatable." placeholder:"GRANT" sep:"none"`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long the token is good."`
+	Out      string        `help:"File to write the token to, instead of standard output. It takes the place of one that is there, and only its owner may read it." placeholder:"FILE"`
 }
 
-func (c *tokenCmd) Run() error {
+func (c *tokenCmd) Run(parsed *kong.Context) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if !c.wanted() && slices.Contains(given(parsed), "ttl") {
+		return usage("--ttl is for a token, and would be ignored: a key is good until its file is deleted")
 	}
 	if c.NewKey {
 		kid, err := auth.NewKey(c.Keys)
@@ -49,8 +56,45 @@ func (c *tokenCmd) Run() error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	if c.Out != "" {
+		err = writePrivate(c.Out, token+"\n")
+	} else {
+		_, err = fmt.Println(token)
+	}
+	if err != nil {
+		return usage("the token was not written: %w", err)
+	}
 	fmt.Fprintf(os.Stderr, "token: %s, good until %s\n", c.whose(), claims.Expires.Format(time.RFC3339))
-	_, err = fmt.Println(token)
+	return nil
+}
+
+// writePrivate puts a file that only its owner may read in the place of name, all at once: an agent may be reading it. Where
+// name is a link, that is in the place of what it leads to. Only a file is replaced: root could replace /dev/null.
+func writePrivate(name, text string) error {
+	switch target, err := filepath.EvalSymlinks(name); {
+	case err == nil:
+		name = target
+		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
+			return errors.Join(err, fmt.Errorf("%s is there and no file; without --out the token goes to standard output", name))
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	default:
+		if _, err := os.Lstat(name); err == nil {
+			return fmt.Errorf("%s is a link that leads to nothing", name)
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*.token") // of mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // nobody knows of it
+	}
 	return err
 }
 
@@ -61,6 +105,8 @@ func (c *tokenCmd) check() error {
 	switch {
 	case !c.wanted() && !c.NewKey:
 		return usage("token wants one of --vm, --vms, --operator and --new-key")
+	case !c.wanted() && c.Out != "":
+		return usage("--out is for a token, and none is asked for")
 	case c.VM != "" && len(c.VMs) > 0:
 		return usage("--vm is for one VM, --vms for a relay that speaks for many")
 	case c.Operator != "" && (c.VM != "" || len(c.VMs) > 0):

@@ -8,10 +8,13 @@ import (
 type versionCmd struct{}
 
 func (versionCmd) Run() error {
-	version := "unknown"
+	_, err := fmt.Println("miglink", version())
+	return err
+}
+
+func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+		return info.Main.Version
 	}
-	fmt.Println("miglink", version)
-	return nil
+	return "unknown"
 }

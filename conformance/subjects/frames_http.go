@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/conformance"
 	"github.com/miglink/miglink/transport/framed"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
@@ -110,6 +109,17 @@ func (f *grpcFrames) Recv() ([]byte, error) {
 	return fromProto(b)
 }
 
+// SendResult implements conformance.BytesResults.
+func (f *grpcFrames) SendResult(n int, commandID string, result []byte) error {
+	b, err := proto.Marshal(&pb.AgentFrame{N: uint64(n), Frame: &pb.AgentFrame_Acks{Acks: &pb.Acks{
+		Acks: []*pb.Ack{{CommandId: commandID, Stage: pb.Stage_STAGE_SUCCEEDED, Result: result}},
+	}}})
+	if err != nil {
+		return err
+	}
+	return f.stream.SendMsg(b)
+}
+
 func (f *grpcFrames) Close() error { return f.conn.Close() }
 
 // toProto translates a frame that is JSON; what cannot be said in Protocol Buffers stays as it is.
@@ -130,11 +140,9 @@ func toProto(b []byte) []byte {
 	case f.Acks != nil:
 		acks := &pb.Acks{}
 		for _, a := range f.Acks {
-			stage := pb.Stage_STAGE_RECEIVED
-			if a.Stage == ack.Succeeded {
-				stage = pb.Stage_STAGE_SUCCEEDED
-			}
-			acks.Acks = append(acks.Acks, &pb.Ack{CommandId: a.CommandID, Stage: stage})
+			acks.Acks = append(acks.Acks, &pb.Ack{
+				CommandId: a.CommandID, Stage: pb.Stage(pb.Stage_value["STAGE_"+strings.ToUpper(string(a.Stage))]), Attempt: uint32(a.Attempt), Reason: a.Reason, Result: a.Result,
+			})
 		}
 		m.Frame = &pb.AgentFrame_Acks{Acks: acks}
 	case f.Events != nil:

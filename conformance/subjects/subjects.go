@@ -2,13 +2,16 @@
 package subjects
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
@@ -57,7 +60,7 @@ func OnBolt(s conformance.Subject) conformance.Subject {
 		if err != nil {
 			return nil, err
 		}
-		l, err := bolt.Open(dir)
+		l, err := bolt.Open(dir, bolt.Options{})
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
@@ -239,10 +242,11 @@ func GCPPubSub() conformance.Subject {
 	const keepalive, deadAfter = time.Second, 5 * time.Second
 	return conformance.Subject{
 		Name:  "gcppubsub",
-		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true},
+		Facts: conformance.Facts{DeadAfter: deadAfter, NoHTTP: true, Frames: true, Untold: true},
 		Open: func(env *conformance.Env, c transport.Transport) (transport.Transport, error) {
 			s := pstest.NewServer()
 			env.Cleanup(func() { s.Close() })
+			env.CountOpened(func() (int, error) { return linksOf(env.Context(), s) })
 			l, err := gcppubsub.Listen(env.Context(), "gcppubsub://p", c, gcppubsub.ListenOptions{Google: at(s.Addr), Authenticator: env.Authenticator(), Keepalive: keepalive})
 			if err != nil {
 				return nil, err
@@ -256,6 +260,29 @@ func GCPPubSub() conformance.Subject {
 			return gcppubsub.New("gcppubsub://p", gcppubsub.Options{Google: at(addr), Token: env.Token})
 		},
 	}
+}
+
+// linksOf counts the topics and subscriptions of links.
+func linksOf(ctx context.Context, s *pstest.Server) (n int, err error) {
+	topics, err := s.GServer.ListTopics(ctx, &pubsubpb.ListTopicsRequest{Project: "projects/p"})
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range topics.Topics {
+		if strings.Contains(t.Name, "/miglink-link-") {
+			n++
+		}
+	}
+	subs, err := s.GServer.ListSubscriptions(ctx, &pubsubpb.ListSubscriptionsRequest{Project: "projects/p"})
+	if err != nil {
+		return 0, err
+	}
+	for _, sub := range subs.Subscriptions {
+		if strings.Contains(sub.Name, "/miglink-link-") {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func at(addr string) []option.ClientOption {

@@ -3,10 +3,12 @@ package admin
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/transport"
 )
@@ -14,11 +16,12 @@ import (
 // desk is the controller as one operator may use it, for one request. An endpoint has nothing else, so that
 // whatever it does is allowed by a grant and on record.
 type desk struct {
-	h        *handler
-	op       Operator
-	remote   string
-	action   Action
-	recorded bool
+	h         *handler
+	op        Operator
+	anonymous bool // no good credentials were shown
+	remote    string
+	action    Action
+	recorded  bool
 }
 
 // denial is an error for want of a grant. What is told may be less.
@@ -41,7 +44,6 @@ func unknownCommand() *transport.Error {
 // record records what was made of a request. The error is nil but for what has to be on record first.
 func (d *desk) record(ctx context.Context, r Record, err error) error {
 	d.recorded = true
-	r.VM, r.CommandID = brief(r.VM), brief(r.CommandID)
 	r.Time, r.Operator, r.Remote, r.Action, r.Decision = time.Now().UTC(), d.op.Name, d.remote, d.action, Allowed
 	if err != nil {
 		r.Decision, r.Code = Failed, transport.AsError(err).Code
@@ -52,18 +54,22 @@ func (d *desk) record(ctx context.Context, r Record, err error) error {
 	if d.h.o.Audit == nil {
 		return nil
 	}
+	r.bound()
+	if !r.changes() {
+		var ok bool
+		if r.Missed, ok = d.h.quota.take(d.anonymous, r.Operator, r.Time); !ok {
+			return nil
+		}
+	}
 	if failed := d.h.o.Audit.Record(ctx, r); failed != nil {
-		d.h.o.Log.Error("cannot record what an operator asked for", "component", "admin", "operator", r.Operator,
-			"action", r.Action, "command_id", r.CommandID, "decision", r.Decision, "error", failed)
+		d.h.log.Write(ctx, slog.LevelError, "cannot record what an operator asked for", "", slog.String("component", "admin"), slog.String("operator", r.Operator),
+			slog.String("action", string(r.Action)), slog.String("command_id", r.CommandID), slog.String("decision", string(r.Decision)), slog.Any("error", failed))
 		if r.Action.Changes() {
 			return &transport.Error{Code: transport.CodeUnavailable, Message: "the audit cannot be written, and nothing is done without", RetryAfter: time.Second}
 		}
 	}
 	return nil
 }
-
-// brief keeps of what a request names as much as a name may have.
-func brief(s string) string { return s[:min(len(s), command.MaxIDLength)] }
 
 // look records a request that changes nothing, and returns its error.
 func (d *desk) look(ctx context.Context, r Record, err error) error {
@@ -73,61 +79,86 @@ func (d *desk) look(ctx context.Context, r Record, err error) error {
 
 // change does what changes something, if err is nil, and after it is on record. If it fails that is recorded, too.
 func (d *desk) change(ctx context.Context, r Record, err error, do func() error) error {
+	if err == nil {
+		// What is allowed is recorded before anybody knows whether it will change something: who has had much recorded in
+		// vain has to wait, or the disk could be filled by saying one thing again and again.
+		if wait := d.h.quota.owes(d.op.Name, time.Now()); wait > 0 {
+			err = &transport.Error{Code: transport.CodeRateLimited, RetryAfter: wait, Message: "too much of what you have asked for changed nothing"}
+		}
+	}
 	if kept := d.record(ctx, r, err); err != nil || kept != nil {
 		return errors.Join(err, kept)
 	}
 	if err = do(); err != nil {
+		d.vain(&r)
 		_ = d.record(context.WithoutCancel(ctx), r, err)
 	}
 	return err
 }
 
-// Send needs a grant to send; of a command that cancels, also one for what it cancels.
-func (d *desk) Send(ctx context.Context, vm string, cmd command.Command) (Status, error) {
-	r := Record{VM: vm, Type: cmd.Type, CommandID: cmd.ID, Size: len(cmd.Parameters)}
-	if p := d.h.o.Redact(cmd.Type, cmd.Parameters); len(p) <= maxParameters {
-		r.Parameters = p
+// vain counts the record of what was allowed, and has changed nothing.
+func (d *desk) vain(r *Record) {
+	size := 512 + len(r.Parameters) + len(r.VM) + len(r.CommandID) + len(r.IdempotencyKey) + len(r.Supersede) + len(r.Target)
+	d.h.quota.spend(d.op.Name, size, time.Now())
+}
+
+// Send needs a grant to send, and those for what the command ends: by its supersede key, or as a cancel.
+func (d *desk) Send(ctx context.Context, vm string, cmd command.Command, ownID bool) (Status, error) {
+	s, err := newSending(vm, cmd, ownID)
+	r := d.recordOf(s)
+	if err == nil {
+		err = d.maySend(ctx, s)
 	}
 	var receipt *controller.Receipt
-	err := d.change(ctx, r, d.maySend(ctx, vm, cmd), func() (err error) {
-		receipt, err = d.h.c.Send(ctx, vm, cmd)
+	err = d.change(ctx, r, err, func() (err error) {
+		receipt, err = d.h.c.SendGuarded(ctx, vm, s.cmd, d.guard(s))
 		return err
 	})
 	if err != nil {
 		return Status{}, err
 	}
-	if receipt.ID() != cmd.ID {
-		r.Known = receipt.ID()
-		_ = d.record(ctx, r, nil)
+	if !receipt.Created() {
+		d.vain(&r)
 	}
+	d.recordOutcome(ctx, r, receipt)
 	e, err := d.h.c.Get(ctx, receipt.ID())
 	if err != nil {
 		return Status{}, err
 	}
 	status, created := d.told(e), receipt.Created()
 	status.Created = &created
+	if d.op.may(VerbRead, vm, s.cmd.Type) {
+		if known, err := d.h.c.Known(ctx, vm); err == nil { // it was queued: this is no reason to fail
+			status.VMKnown = &known
+		}
+	}
 	return status, nil
 }
 
-func (d *desk) maySend(ctx context.Context, vm string, cmd command.Command) error {
-	if err := transport.ValidateVM(vm); err != nil {
-		return err
+// recordOf is the record of a send that is to be.
+func (d *desk) recordOf(s sending) Record {
+	r := Record{
+		VM: s.vm, Type: s.cmd.Type, CommandID: s.cmd.ID, OwnID: s.ownID, Size: len(s.cmd.Parameters), IdempotencyKey: s.cmd.IdempotencyKey,
+		Supersede: s.cmd.SupersedeKey, Urgent: s.cmd.Urgent, TTL: command.Duration(s.cmd.TTL),
+		RunTimeout: command.Duration(s.cmd.RunTimeout), Target: s.ends,
 	}
-	if !d.op.may(VerbSend, vm, cmd.Type) {
-		return needs(Grant{VerbSend, string(cmd.Type), vm})
+	var p command.Parameters
+	if err := safely.Do(func() error { p = d.h.o.Redact(s.cmd.Type, s.cmd.Parameters); return nil }); err == nil && len(p) <= maxParameters {
+		r.Parameters = p
 	}
-	if cmd.Type != command.TypeCancel {
-		return nil
+	return r
+}
+
+// recordOutcome records what only the ledger could tell: that the command was there, or which ones it has ended. It is
+// done by then, so that it cannot be recorded is for the log.
+func (d *desk) recordOutcome(ctx context.Context, r Record, receipt *controller.Receipt) {
+	ctx = context.WithoutCancel(ctx) // the client may be gone: it has happened all the same
+	r.Parameters = nil               // the record before has them
+	if receipt.ID() != r.CommandID {
+		r.Known = receipt.ID()
+		_ = d.record(ctx, r, nil)
 	}
-	p, err := command.Decode[command.Cancel](cmd)
-	if err != nil {
-		return transport.Errorf(transport.CodeInvalid, "%s", err)
-	}
-	target, err := d.h.c.Get(ctx, p.CommandID)
-	if err != nil || target.VM != vm {
-		return nil // it cancels nothing
-	}
-	return d.mayCancel(target)
+	d.recordEnded(ctx, r, receipt.Superseded())
 }
 
 // Cancel needs a grant to send what is cancelled.
@@ -138,6 +169,7 @@ func (d *desk) Cancel(ctx context.Context, id, reason string) (Status, error) {
 		r.VM, r.Type = e.VM, e.Command.Type
 		err = d.mayCancel(e)
 	}
+	asked := e.Cancel != nil || e.State.Stage.Final()
 	err = d.change(ctx, r, err, func() (err error) {
 		e, err = d.h.c.Cancel(ctx, id, reason)
 		return err
@@ -145,17 +177,10 @@ func (d *desk) Cancel(ctx context.Context, id, reason string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return d.told(e), nil
-}
-
-func (d *desk) mayCancel(e ledger.Entry) error {
-	switch {
-	case d.op.may(VerbSend, e.VM, e.Command.Type):
-		return nil
-	case d.op.may(VerbRead, e.VM, e.Command.Type):
-		return needs(Grant{VerbSend, string(e.Command.Type), e.VM})
+	if asked {
+		d.vain(&r)
 	}
-	return hidden()
+	return d.told(e), nil
 }
 
 // told is what an operator is told of a command that it has sent or cancelled: who may not read it learns that it
@@ -163,7 +188,7 @@ func (d *desk) mayCancel(e ledger.Entry) error {
 func (d *desk) told(e ledger.Entry) Status {
 	s := StatusOf(e)
 	if !d.op.may(VerbRead, e.VM, e.Command.Type) {
-		s.Reason, s.Result, s.Cancel, s.History = "", nil, nil, nil
+		s.Code, s.Reason, s.Result, s.Cancel, s.History = "", "", nil, nil, nil
 	}
 	return s
 }
@@ -194,35 +219,25 @@ func (d *desk) get(ctx context.Context, id string) (ledger.Entry, error) {
 
 // Wait is Get once the command is settled or the time is up.
 func (d *desk) Wait(ctx context.Context, id string, wait time.Duration) (Status, error) {
-	if _, err := d.get(ctx, id); err != nil {
+	known, err := d.get(ctx, id)
+	if err != nil {
 		return Status{}, err
 	}
-	if err := d.h.waits.take(); err != nil {
+	done, err := d.h.waits.take(d.op.Name, 1)
+	if err != nil {
 		return Status{}, err
 	}
-	defer d.h.waits.give()
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	e, err := d.h.c.Receipt(id).Wait(ctx)
 	if err != nil && (ctx.Err() == nil || errors.Is(err, transport.ErrCredentialsExpired)) {
 		return Status{}, err
 	}
+	if e.Command == nil { // the time was up before the ledger was asked once more
+		e = known
+	}
 	return StatusOf(e), nil
-}
-
-// Fleet is the VMs that a grant lets the operator read.
-func (d *desk) Fleet(ctx context.Context) ([]controller.Presence, error) {
-	if !d.op.mayRead() {
-		return nil, d.look(ctx, Record{}, needs(Grant{Verb: VerbRead}))
-	}
-	all, err := d.h.c.Fleet(ctx)
-	fleet := make([]controller.Presence, 0, len(all))
-	for _, p := range all {
-		if d.op.mayReadVM(p.VM) {
-			fleet = append(fleet, p)
-		}
-	}
-	return fleet, d.look(ctx, Record{}, err)
 }
 
 // VM needs a grant to read the VM, also where there is none.
@@ -238,29 +253,61 @@ func (d *desk) VM(ctx context.Context, vm string) (controller.Presence, error) {
 	return p, d.look(ctx, r, nil)
 }
 
-// List needs a grant to read the VM, and leaves out the types that none is for.
-func (d *desk) List(ctx context.Context, vm string, before uint64, limit int) ([]Status, error) {
-	r := Record{VM: vm}
-	if !d.op.mayReadVM(vm) {
-		return nil, d.look(ctx, r, needs(Grant{Verb: VerbRead, VM: vm}))
+// listing is what is asked for of a VM's commands, and where it has come to.
+type listing struct {
+	vm     string
+	before uint64 // those of smaller numbers; 0 begins with the newest
+	limit  int
+	more   bool // it ended before the limit, and not because there are none left
+}
+
+const (
+	// chunk is how many entries are asked for at a time: the largest that may be have 450 KiB each.
+	chunk = 16
+	// maxScan bounds how many are looked at for one answer, where most are of types that the operator may not read.
+	maxScan = 10_000
+)
+
+// List needs a grant to read the VM, and leaves out the types that none is for. Whoever has got a page calls done once
+// it is written.
+func (d *desk) List(ctx context.Context, l *listing) (p *page, done func(), err error) {
+	r := Record{VM: l.vm}
+	if !d.op.mayReadVM(l.vm) {
+		return nil, nil, d.look(ctx, r, needs(Grant{Verb: VerbRead, VM: l.vm}))
 	}
-	list := []Status{}
-	for len(list) < limit {
-		page, err := d.h.c.List(ctx, vm, before, max(limit, defaultList))
-		if err != nil {
-			return nil, d.look(ctx, r, err)
+	p = &page{}
+	if done, err = d.h.pages.take(d.op.Name, 1); err == nil {
+		if err = d.list(ctx, p, l); err != nil {
+			done()
 		}
-		if len(page) == 0 {
-			break
+	}
+	return p, done, d.look(ctx, r, err)
+}
+
+func (d *desk) list(ctx context.Context, p *page, l *listing) error {
+	for scanned := 0; p.n < l.limit; scanned += chunk {
+		if scanned >= maxScan {
+			l.more = true
+			return nil
 		}
-		for _, e := range page {
-			before = e.Seq
-			if len(list) < limit && d.op.may(VerbRead, vm, e.Command.Type) {
-				list = append(list, StatusOf(e))
+		entries, err := d.h.c.List(ctx, l.vm, l.before, chunk)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for i := range entries {
+			if p.n == l.limit {
+				return nil
 			}
+			if d.op.may(VerbRead, l.vm, entries[i].Command.Type) {
+				if added, err := p.add(StatusOf(entries[i])); err != nil || !added {
+					l.more = p.full
+					return err
+				}
+			}
+			l.before = entries[i].Seq
 		}
 	}
-	return list, d.look(ctx, r, nil)
+	return nil
 }
 
 // Watch begins a watch, of one VM or of all that a grant lets the operator read. Whoever has begun one calls done.
@@ -271,12 +318,12 @@ func (d *desk) Watch(ctx context.Context, vm string) (notices <-chan controller.
 	case !d.op.mayRead():
 		err = needs(Grant{Verb: VerbRead})
 	default:
-		err = d.h.watches.take()
+		done, err = d.h.watches.take(d.op.Name, 1)
 	}
 	if err = d.look(ctx, Record{VM: vm}, err); err != nil {
 		return nil, nil, err
 	}
-	return d.h.c.Watch(ctx), d.h.watches.give, nil
+	return d.h.c.Watch(ctx), done, nil
 }
 
 // sees says whether a notice of a watch is for the operator.

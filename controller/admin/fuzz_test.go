@@ -40,7 +40,7 @@ func FuzzHandler(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query, body string) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // the client's patience
 		defer cancel()
-		r := httptest.NewRequestWithContext(ctx, "GET", "/", strings.NewReader(body))
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://localhost/", strings.NewReader(body))
 		r.Method, r.URL = method, &url.URL{Path: path, RawQuery: query}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)

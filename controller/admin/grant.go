@@ -3,29 +3,34 @@ package admin
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/pattern"
 	"github.com/miglink/miglink/transport"
 )
 
 // Verb is what a grant lets an operator do.
 type Verb string
 
-// The verbs. Neither includes the other.
+// The verbs. None includes another.
 const (
-	VerbRead Verb = "read" // see commands, VMs and what happens
-	VerbSend Verb = "send" // send commands, and cancel them
+	VerbRead   Verb = "read"   // see commands, VMs and what happens
+	VerbSend   Verb = "send"   // send commands, and cancel them
+	VerbSettle Verb = "settle" // say what became of commands, and forget VMs
 )
 
 // Grant lets an operator do one thing to some commands of some VMs. As text it is
 //
 //	VERB[:TYPE][@VM]
 //
-// as in "read", "read@pool-*", "send:drain@pool-*" or "send". TYPE and VM are patterns, of a command's type and of
-// a VM's name: "*" stands for any run of characters, also for none; every other character stands for itself, case
-// counts, and the whole has to match. Without a TYPE any is meant, and without a VM likewise. The first "@" begins the
-// VM, which may hold further ones. Presence and events of a VM are read by whoever may read any type of its commands.
+// as in "read", "read@pool-*", "send:drain@pool-*" or "settle". TYPE and VM are patterns, of a command's type and of
+// a VM's name: "*" stands for any run of characters but "/", also for none; "**" stands for any run at all; every other
+// character stands for itself, case counts, and the whole has to match. So "pool-*" is pool-a and not pool-a/1, and "*"
+// is every name without a "/". Without a TYPE any is meant, and without a VM likewise; "**" says the same. The tokens of
+// relays have the same grammar, see auth.MatchVM. The first "@" begins the VM, which may hold further ones. Presence and
+// events of a VM are read by whoever may read any type of its commands.
 type Grant struct {
 	Verb Verb
 	Type string // pattern; empty is any
@@ -38,20 +43,23 @@ func ParseGrant(s string) (Grant, error) {
 	verb, typ, hasType := strings.Cut(left, ":")
 	g := Grant{Verb: Verb(verb)}
 	switch {
-	case g.Verb != VerbRead && g.Verb != VerbSend:
-		return Grant{}, fmt.Errorf("grant %.40q begins with neither read nor send", s)
+	case g.Verb != VerbRead && g.Verb != VerbSend && g.Verb != VerbSettle:
+		return Grant{}, fmt.Errorf("grant %.40q begins with neither read, send nor settle", s)
 	case hasType && !validType(typ):
 		return Grant{}, fmt.Errorf("grant %.40q: after the colon there is no pattern of command types: 1 to %d of a-z, 0-9, '_', '-', '.', '/' and '*'", s, command.MaxIDLength)
 	case hasVM && !validVM(vm):
 		return Grant{}, fmt.Errorf("grant %.40q: after the @ there is no pattern of VMs: 1 to %d bytes of printable text", s, transport.MaxVM)
 	}
-	if typ != "*" {
-		g.Type = typ
-	}
-	if vm != "*" {
-		g.VM = vm
-	}
+	g.Type, g.VM = anyIsEmpty(typ), anyIsEmpty(vm)
 	return g, nil
+}
+
+// anyIsEmpty has one form for the pattern that matches everything.
+func anyIsEmpty(p string) string {
+	if strings.HasPrefix(p, pattern.Everything) && strings.Trim(p, "*") == "" {
+		return ""
+	}
+	return p
 }
 
 // ParseGrants reads several.
@@ -72,7 +80,7 @@ func validType(s string) bool {
 
 func validVM(s string) bool {
 	return s != "" && len(s) <= transport.MaxVM && utf8.ValidString(s) &&
-		strings.IndexFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) < 0
+		!strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // String is the grant as text, in its shortest form.
@@ -98,33 +106,10 @@ func (g *Grant) UnmarshalText(b []byte) (err error) {
 
 // allows says whether g is for a verb on commands of a type of a VM.
 func (g Grant) allows(v Verb, vm string, t command.Type) bool {
-	return g.allowsVM(v, vm) && (g.Type == "" || matches(g.Type, string(t)))
+	return g.allowsVM(v, vm) && (g.Type == "" || pattern.Match(g.Type, string(t)))
 }
 
 // allowsVM says whether g is for a verb on some commands of a VM.
 func (g Grant) allowsVM(v Verb, vm string) bool {
-	return g.Verb == v && (g.VM == "" || matches(g.VM, vm))
-}
-
-// matches says whether a pattern stands for s. It tries again from the last star alone, so it takes no longer than
-// the product of both lengths.
-func matches(pattern, s string) bool {
-	p, i := 0, 0
-	star, from := -1, 0 // the last star, and where in s what follows it was tried
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, from = p, i
-			p++
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			from++
-			p, i = star+1, from
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
+	return g.Verb == v && (g.VM == "" || pattern.Match(g.VM, vm))
 }

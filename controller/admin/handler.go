@@ -1,25 +1,34 @@
 package admin
 
 import (
-	"encoding/json"
 	"errors"
 	"log/slog"
+	"mime"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
+	"github.com/miglink/miglink/internal/printable"
+	"github.com/miglink/miglink/internal/safely"
+	"github.com/miglink/miglink/internal/strict"
 	"github.com/miglink/miglink/transport"
 )
 
 const (
-	maxBody     = 1 << 20
 	maxWait     = 60 * time.Second
 	maxList     = 1000
 	defaultList = 100
+	maxShown    = 100 // bytes of a header that an error repeats
+
+	// maxBodies bounds how many bytes of bodies are read and used at a time, and half of it those of one operator.
+	maxBodies = 32 << 20
 )
 
 // Options are optional.
@@ -27,15 +36,21 @@ type Options struct {
 	// Authenticator says who an operator is, and what that one may do. Default: everybody may do everything, so do
 	// not serve it where others can reach it.
 	Authenticator Authenticator
-	// Audit keeps a record of each request. A send or a cancel that it cannot keep is refused, a request that only
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
+	// Audit keeps a record of each request. One that changes something and that it cannot keep is refused, one that only
 	// reads is answered all the same. Default: none.
 	Audit Audit
-	// Redact is how parameters are shown in the audit. Default: command.Redact, which keeps the names of fields alone
-	// of types that it does not know. For types of one's own: command.SecretsOf(T{}).Redact.
+	// Redact is how parameters are shown in the audit. Default: command.Redact: types of one's own are declared, by
+	// command.Declare, and of others no more than the names of parameters is shown.
 	Redact func(command.Type, command.Parameters) command.Parameters
-	// MaxWatches and MaxWaits bound how many requests may watch, and wait for a command, at a time; more are refused
-	// as rate_limited. Defaults: 100 and 1,000.
+	// MaxWatches and MaxWaits bound how many requests may watch, and wait for a command, at a time, and half of each those
+	// of one operator; more are refused as rate_limited. Defaults: 100 and 1,000.
 	MaxWatches, MaxWaits int
+	// MaxPages bounds how many pages of VMs and of commands, of up to 4 MiB each, are made and sent at a time, and
+	// half of it how many for one operator; more are refused as rate_limited. Default: 16.
+	MaxPages int
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -54,45 +69,56 @@ func Handler(c *controller.Controller, o Options) http.Handler {
 	if o.MaxWaits <= 0 {
 		o.MaxWaits = 1000
 	}
-	h := &handler{c: c, o: o, watches: newPlaces("watches", o.MaxWatches), waits: newPlaces("waits", o.MaxWaits)}
-	mux := http.NewServeMux()
+	if o.MaxPages <= 0 {
+		o.MaxPages = 16
+	}
+	h := &handler{
+		c: c, o: o, log: peerlog.New(o.Log),
+		watches: newShares("watches", int64(o.MaxWatches), 1), waits: newShares("waits", int64(o.MaxWaits), 1),
+		pages: newShares("pages of lists", int64(o.MaxPages), 1), bodies: newShares("bytes of bodies", maxBodies, httplink.MaxBody),
+	}
+	var mux httplink.Mux
 	for _, r := range routes {
 		mux.Handle(r.pattern, h.serve(r))
 	}
-	return httplink.Serve(mux)
+	return mux.Handler(httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts})
 }
 
 type handler struct {
 	c              *controller.Controller
 	o              Options
-	watches, waits places
-
-	refusedMu sync.Mutex
-	refused   refusals
+	watches, waits *shares
+	pages, bodies  *shares
+	quota          quota
+	log            *peerlog.Log
 }
 
 // route is an endpoint. It is given a desk and no controller, so there is none without a grant.
 type route struct {
 	pattern string
+	query   string // the parameters that its query may have; others are refused, and so is one that is there twice
 	action  Action
 	do      func(d *desk, w http.ResponseWriter, r *http.Request) error
 }
 
 var routes = []route{
-	{"POST /commands", ActionSend, send},
-	{"GET /commands/{id}", ActionGet, get},
-	{"POST /commands/{id}/cancel", ActionCancel, cancel},
-	{"GET /vms", ActionFleet, fleet},
-	{"GET /vms/{vm_id}", ActionVM, vm},
-	{"GET /vms/{vm_id}/commands", ActionList, list},
-	{"GET /watch", ActionWatch, watch},
+	{"POST /commands", "", ActionSend, send},
+	{"GET /commands/{id}", "wait", ActionGet, get},
+	{"POST /commands/{id}/cancel", "", ActionCancel, cancel},
+	{"POST /commands/{id}/settle", "", ActionSettle, settle},
+	{"GET /unsettled", queries, ActionUnsettled, listUnsettled},
+	{"GET /vms", queries, ActionFleet, listVMs},
+	{"GET /vms/{vm_id}", "", ActionVM, vm},
+	{"POST /vms/{vm_id}/forget", "", ActionForget, forget},
+	{"GET /vms/{vm_id}/commands", "before limit", ActionList, list},
+	{"GET /watch", "vm_id", ActionWatch, watch},
 }
 
 func (h *handler) serve(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.answer(to, w, r); err != nil {
 			if errors.Is(err, transport.ErrInternal) {
-				h.o.Log.Error("request failed", "component", "admin", "action", to.action, "error", err)
+				h.log.Write(r.Context(), slog.LevelError, "request failed", "", slog.String("component", "admin"), slog.String("action", string(to.action)), slog.Any("error", err))
 			}
 			httplink.WriteError(w, err)
 		}
@@ -109,40 +135,85 @@ func (h *handler) answer(to route, w http.ResponseWriter, r *http.Request) error
 	d.op = op
 	ctx, cancel := transport.Grant{Expires: op.Expires}.Context(r.Context())
 	defer cancel()
-	err := to.do(d, w, r.WithContext(ctx))
+	err := checkQuery(r.URL.RawQuery, strings.Fields(to.query))
+	if err == nil {
+		err = to.do(d, w, r.WithContext(ctx))
+	}
 	if err != nil && !d.recorded { // it did not come so far
 		_ = d.record(ctx, Record{}, err)
 	}
 	return err
 }
 
-// refuse notes that somebody has shown no good credentials.
-func (h *handler) refuse(d *desk, r *http.Request, told *transport.Error, cause error) {
-	h.refusedMu.Lock()
-	missed, ok := h.refused.take(time.Now())
-	h.refusedMu.Unlock()
-	if ok {
-		h.o.Log.Warn("refused", "component", "admin", "action", d.action, "remote", d.remote, "code", told.Code, "missed", missed, "error", cause)
-		_ = d.record(r.Context(), Record{Missed: missed}, denial{told})
+// checkQuery refuses parameters of a query that would be ignored: who asks for a watch of one VM, by a name that is not
+// known, would get that of all.
+func checkQuery(query string, known []string) error {
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return transport.Errorf(transport.CodeInvalid, "the query of the URL does not parse: write %%, & and ; in a value as %%25, %%26 and %%3B")
 	}
+	for name, values := range q {
+		if !slices.Contains(known, name) {
+			return transport.Errorf(transport.CodeInvalid, "the query: %s", strict.Unknown("parameter", name, known))
+		}
+		if len(values) > 1 {
+			return transport.Errorf(transport.CodeInvalid, "the query: %s is there twice", name)
+		}
+	}
+	return nil
 }
 
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(v)
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, new(*http.MaxBytesError)):
-		return transport.Errorf(transport.CodeTooLarge, "the body is larger than %d bytes", maxBody)
+// refuse notes that somebody has shown no good credentials.
+func (h *handler) refuse(d *desk, r *http.Request, told *transport.Error, cause error) {
+	d.anonymous = true
+	if panicked := (*safely.Panic)(nil); errors.As(cause, &panicked) {
+		h.log.Panicked(r.Context(), "", panicked)
 	}
-	return transport.Errorf(transport.CodeInvalid, "the body is not JSON of the documented form")
+	h.log.Write(r.Context(), slog.LevelWarn, "refused", "", slog.String("component", "admin"), slog.String("action", string(d.action)),
+		slog.String("remote", d.remote), slog.String("code", string(told.Code)), slog.Any("error", cause))
+	_ = d.record(r.Context(), Record{}, denial{told})
+}
+
+// decode reads the body of a request as JSON, and refuses what it would have to ignore. Its room is taken before it is read; whoever has got it calls done once
+// nothing of it is used any more.
+func (d *desk) decode(w http.ResponseWriter, r *http.Request, v any) (done func(), err error) {
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return nil, httplink.WithStatus(http.StatusUnsupportedMediaType, transport.Errorf(transport.CodeInvalid,
+			"the Content-Type is %q, and has to be application/json: with curl, send the body by --json", printable.Cut(r.Header.Get("Content-Type"), maxShown)))
+	}
+	room := int64(httplink.MaxBody) // of a body whose length is not said, and of one that is said to be too large
+	if r.ContentLength >= 0 {
+		room = min(r.ContentLength, room)
+	}
+	if done, err = d.h.bodies.take(d.op.Name, room); err != nil {
+		return nil, err
+	}
+	body, err := httplink.ReadBody(w, r)
+	if err == nil {
+		if bad := strict.Unmarshal(body, v); bad != nil {
+			err = transport.Errorf(transport.CodeInvalid, "the body: %s", bad)
+		}
+	}
+	if err != nil {
+		done()
+	}
+	return done, err
+}
+
+// isJSON reports whether a body is said to be JSON. A browser sends what a page says to be JSON elsewhere only after it
+// has asked for permission, which nobody is given here.
+func isJSON(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))
 }
 
 func send(d *desk, w http.ResponseWriter, r *http.Request) error {
 	var s Send
-	if err := decode(w, r, &s); err != nil {
+	done, err := d.decode(w, r, &s)
+	if err != nil {
 		return err
 	}
+	defer done()
 	cmd, err := s.Command()
 	if err != nil {
 		code := transport.CodeInvalid
@@ -151,7 +222,7 @@ func send(d *desk, w http.ResponseWriter, r *http.Request) error {
 		}
 		return transport.Errorf(code, "%s", err)
 	}
-	status, err := d.Send(r.Context(), s.VM, cmd)
+	status, err := d.Send(r.Context(), s.VM, cmd, s.ID != "")
 	if err != nil {
 		return err
 	}
@@ -163,16 +234,20 @@ func send(d *desk, w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func get(d *desk, w http.ResponseWriter, r *http.Request) (err error) {
+func get(d *desk, w http.ResponseWriter, r *http.Request) error {
 	var status Status
+	id, err := httplink.PathValue(r, "id")
+	if err != nil {
+		return err
+	}
 	if s := r.URL.Query().Get("wait"); s == "" {
-		status, err = d.Get(r.Context(), r.PathValue("id"))
+		status, err = d.Get(r.Context(), id)
 	} else {
 		wait, bad := time.ParseDuration(s)
 		if bad != nil || wait <= 0 {
 			return transport.Errorf(transport.CodeInvalid, "wait is not a duration like 30s")
 		}
-		status, err = d.Wait(r.Context(), r.PathValue("id"), min(wait, maxWait))
+		status, err = d.Wait(r.Context(), id, min(wait, maxWait))
 	}
 	if err == nil {
 		httplink.WriteJSON(w, http.StatusOK, status)
@@ -184,26 +259,28 @@ func cancel(d *desk, w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	if err := decode(w, r, &body); err != nil {
+	id, err := httplink.PathValue(r, "id")
+	if err != nil {
 		return err
 	}
-	status, err := d.Cancel(r.Context(), r.PathValue("id"), body.Reason)
+	done, err := d.decode(w, r, &body)
+	if err != nil {
+		return err
+	}
+	defer done()
+	status, err := d.Cancel(r.Context(), id, body.Reason)
 	if err == nil {
 		httplink.WriteJSON(w, http.StatusOK, status)
 	}
 	return err
 }
 
-func fleet(d *desk, w http.ResponseWriter, r *http.Request) error {
-	fleet, err := d.Fleet(r.Context())
-	if err == nil {
-		httplink.WriteJSON(w, http.StatusOK, map[string]any{"vms": fleet})
-	}
-	return err
-}
-
 func vm(d *desk, w http.ResponseWriter, r *http.Request) error {
-	p, err := d.VM(r.Context(), r.PathValue("vm_id"))
+	name, err := httplink.PathValue(r, "vm_id")
+	if err != nil {
+		return err
+	}
+	p, err := d.VM(r.Context(), name)
 	if err == nil {
 		httplink.WriteJSON(w, http.StatusOK, p)
 	}
@@ -212,21 +289,30 @@ func vm(d *desk, w http.ResponseWriter, r *http.Request) error {
 
 func list(d *desk, w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	limit, before := defaultList, uint64(0)
-	var err error
+	name, err := httplink.PathValue(r, "vm_id")
+	if err != nil {
+		return err
+	}
+	l := listing{vm: name, limit: defaultList}
 	if s := q.Get("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxList {
+		if l.limit, err = strconv.Atoi(s); err != nil || l.limit < 1 || l.limit > maxList {
 			return transport.Errorf(transport.CodeInvalid, "limit is not a number from 1 to %d", maxList)
 		}
 	}
 	if s := q.Get("before"); s != "" {
-		if before, err = strconv.ParseUint(s, 10, 64); err != nil {
+		if l.before, err = strconv.ParseUint(s, 10, 64); err != nil {
 			return transport.Errorf(transport.CodeInvalid, "before is not a number")
 		}
 	}
-	list, err := d.List(r.Context(), r.PathValue("vm_id"), before, limit)
-	if err == nil {
-		httplink.WriteJSON(w, http.StatusOK, map[string]any{"commands": list})
+	p, done, err := d.List(r.Context(), &l)
+	if err != nil {
+		return err
 	}
-	return err
+	defer done()
+	before := ""
+	if l.more {
+		before = `"before":` + strconv.FormatUint(l.before, 10)
+	}
+	p.write(w, "commands", before)
+	return nil
 }

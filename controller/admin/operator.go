@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -45,14 +48,14 @@ func Tokens(verify func(token string) (name string, grants []string, expires tim
 		}
 		grants, err := ParseGrants(list)
 		if err != nil {
-			return Operator{}, fmt.Errorf("the token of %q: %w", name, err)
+			return Operator{}, fmt.Errorf("the token of %.140q: %w", name, err)
 		}
 		return Operator{Name: name, Grants: grants, Expires: expires}, nil
 	})
 }
 
 // everybody is the operator where nobody is asked who it is.
-var everybody = Operator{Grants: []Grant{{Verb: VerbRead}, {Verb: VerbSend}}}
+var everybody = Operator{Grants: []Grant{{Verb: VerbRead}, {Verb: VerbSend}, {Verb: VerbSettle}}}
 
 // may says whether an operator may do something to commands of a type of a VM.
 func (o Operator) may(v Verb, vm string, t command.Type) bool {
@@ -62,6 +65,32 @@ func (o Operator) may(v Verb, vm string, t command.Type) bool {
 		}
 	}
 	return false
+}
+
+// mayAll says whether one grant lets an operator do something to the commands of a VM of every type.
+func (o Operator) mayAll(v Verb, vm string) bool {
+	for _, g := range o.Grants {
+		if g.allowsVM(v, vm) && anyIsEmpty(g.Type) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// mayAllOfAll is mayAll for every VM.
+func (o Operator) mayAllOfAll(v Verb) bool {
+	for _, g := range o.Grants {
+		if g.Verb == v && anyIsEmpty(g.Type) == "" && anyIsEmpty(g.VM) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// knows says whether an operator may be told that there is a command of a type of a VM: who may read it is told more,
+// and who may send one has perhaps sent it.
+func (o Operator) knows(vm string, t command.Type) bool {
+	return o.may(VerbRead, vm, t) || o.may(VerbSend, vm, t)
 }
 
 // mayReadVM says whether an operator may see what is not about one command.
@@ -93,8 +122,13 @@ func authenticate(ctx context.Context, a Authenticator, c transport.Credentials)
 		told = transport.Errorf(transport.CodeTooLarge, "the token has %d bytes, at most %d are allowed", len(c.Token), transport.MaxToken)
 		return Operator{}, told, told
 	}
-	op, err := a.Authenticate(ctx, c)
+	err := safely.Do(func() (err error) {
+		op, err = a.Authenticate(ctx, c)
+		return err
+	})
 	switch {
+	case errors.As(err, new(*safely.Panic)):
+		return Operator{}, transport.Errorf(transport.CodeInternal, "who this is cannot be told"), err
 	case err == nil && !op.Expires.IsZero() && !time.Now().Before(op.Expires):
 		told = transport.Grant{}.Over()
 		return Operator{}, told, told
@@ -104,4 +138,17 @@ func authenticate(ctx context.Context, a Authenticator, c transport.Credentials)
 		return Operator{}, told, err
 	}
 	return Operator{}, transport.Errorf(transport.CodeUnauthorized, "these are no credentials of an operator"), err
+}
+
+// CheckReader returns nil where the operator who sends r may read everything, and else what to answer: for endpoints
+// besides those of Handler that show what only operators should know.
+func CheckReader(a Authenticator, r *http.Request) error {
+	op, told, _ := authenticate(r.Context(), a, httplink.Credentials(r))
+	if told != nil {
+		return told
+	}
+	if !op.mayAllOfAll(VerbRead) {
+		return transport.Errorf(transport.CodeForbidden, "this needs the grant read")
+	}
+	return nil
 }

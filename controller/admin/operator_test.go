@@ -3,9 +3,9 @@ package admin_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/miglink/miglink/ack"
@@ -88,11 +89,9 @@ func TestGrants(t *testing.T) {
 		require.NoError(t, err)
 	}
 	ctx := t.Context()
-	n := 0
 	sends := func(vm string, typ command.Type) func(*admin.Client) error {
 		return func(c *admin.Client) error {
-			n++
-			_, err := c.Send(ctx, send(vm, typ, fmt.Sprint("n-", n)))
+			_, err := c.Send(ctx, send(vm, typ, ""))
 			return err
 		}
 	}
@@ -134,7 +133,7 @@ func TestGrants(t *testing.T) {
 		{"send:drain", cancels("a-shutdown"), transport.ErrUnknownCommand, "there is no such command"},
 		{"send@pool-a read@pool-a", cancels("b-drain"), transport.ErrUnknownCommand, "there is no such command"},
 		{"send:cancel@pool-a read", func(c *admin.Client) error {
-			s := send("pool-a", command.TypeCancel, "sly")
+			s := send("pool-a", command.TypeCancel, "sly") // it may read everything, and so choose
 			s.Parameters = command.Parameters(`{"command_id":"a-shutdown"}`)
 			_, err := c.Send(ctx, s)
 			return err
@@ -167,10 +166,11 @@ func TestFilteredReads(t *testing.T) {
 		if i%10 == 0 {
 			typ = command.TypeShutdown
 		}
-		_, err := w.as("send").Send(t.Context(), send("pool-a", typ, fmt.Sprint("a-", i)))
+		_, err := w.as("send").Send(t.Context(), send("pool-a", typ, ""))
 		require.NoError(t, err)
 	}
-	_, err := w.as("send").Send(t.Context(), send("pool-b", command.TypeDrain, "b"))
+	b := uuid.NewString() // who may not read everything chooses no other
+	_, err := w.as("send").Send(t.Context(), send("pool-b", command.TypeDrain, b))
 	require.NoError(t, err)
 	fleet, err := w.as("read@pool-b").Fleet(t.Context())
 	require.NoError(t, err)
@@ -200,14 +200,14 @@ func TestFilteredReads(t *testing.T) {
 	l, err := w.c.Dial(t.Context(), transport.Hello{VM: "pool-b", Instance: "i"})
 	require.NoError(t, err)
 	defer l.Close()
-	require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: "b", Stage: ack.Failed, Attempt: 1, Reason: "why", Result: []byte(`{"a":1}`)}))
-	s, err := w.as("send").Send(t.Context(), send("pool-b", command.TypeDrain, "b"))
+	require.NoError(t, l.Ack(t.Context(), ack.Ack{CommandID: b, Stage: ack.Failed, Attempt: 1, Reason: "why", Result: []byte(`{"a":1}`)}))
+	s, err := w.as("send").Send(t.Context(), send("pool-b", command.TypeDrain, b))
 	require.NoError(t, err)
 	require.Equal(t, ack.Failed, s.Stage)
 	require.Empty(t, s.Reason)
 	require.Empty(t, s.Result)
 	require.Empty(t, s.History)
-	s, err = w.as("send read").Send(t.Context(), send("pool-b", command.TypeDrain, "b"))
+	s, err = w.as("send read").Send(t.Context(), send("pool-b", command.TypeDrain, b))
 	require.NoError(t, err)
 	require.Equal(t, "why", s.Reason)
 }
@@ -224,7 +224,7 @@ func TestWatchOfAnOperator(t *testing.T) {
 			})})})
 		defer stop()
 		began := time.Now()
-		resp, err := h.Get("http://controller/watch")
+		resp, err := h.Get("http://localhost/watch")
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		synctest.Wait()
@@ -281,7 +281,7 @@ func TestPlaces(t *testing.T) {
 		h, stop := memnet.Serve(&http.Server{Handler: admin.Handler(c, admin.Options{MaxWatches: 1, MaxWaits: 1})})
 		defer stop()
 		get := func(path string) *http.Response {
-			resp, err := h.Get("http://controller" + path)
+			resp, err := h.Get("http://localhost" + path)
 			require.NoError(t, err)
 			return resp
 		}
@@ -322,4 +322,45 @@ func TestPlaces(t *testing.T) {
 		require.NoError(t, third.Body.Close())
 		require.NoError(t, second.Body.Close())
 	})
+}
+
+// One operator may take half of the places, so that nobody who may see a single VM keeps the others from watching.
+func TestPlacesOfOneOperator(t *testing.T) {
+	t.Parallel()
+	for what, path := range map[string]string{"watches": "/watch?vm_id=vm-1", "waits": "/commands/c-1?wait=30s"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := controller.New(memory.New(), controller.Options{})
+				defer c.Close()
+				cmd, err := command.New(command.Drain{}, command.Options{ID: "c-1"})
+				require.NoError(t, err)
+				_, err = c.Send(t.Context(), "vm-1", cmd)
+				require.NoError(t, err)
+				h := admin.Handler(c, admin.Options{Authenticator: byToken, MaxWatches: 4, MaxWaits: 4})
+				ctx, leave := context.WithTimeout(t.Context(), 10*time.Second) // fake
+				var asking sync.WaitGroup
+				defer asking.Wait()
+				defer leave()
+				ask := func(token string) *httptest.ResponseRecorder {
+					w := httptest.NewRecorder()
+					r := httptest.NewRequestWithContext(ctx, http.MethodGet, path, http.NoBody)
+					r.Header.Set("Authorization", "Bearer "+token)
+					h.ServeHTTP(w, r)
+					return w
+				}
+				for range 2 {
+					asking.Go(func() { ask("read@vm-1") })
+				}
+				synctest.Wait()
+				require.Equal(t, http.StatusTooManyRequests, ask("read@vm-1").Code)
+				var other *httptest.ResponseRecorder
+				asking.Go(func() { other = ask("read") })
+				synctest.Wait()
+				leave()
+				asking.Wait()
+				require.Equal(t, http.StatusOK, other.Code)
+			})
+		})
+	}
 }

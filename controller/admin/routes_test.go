@@ -29,7 +29,7 @@ func TestEveryRouteNeedsAGrant(t *testing.T) {
 		records = append(records, r)
 		return nil
 	})
-	body := map[Action]string{ActionSend: `{"vm_id":"vm-1","type":"drain","id":"c-2"}`, ActionCancel: `{}`}
+	body := map[Action]string{ActionSend: `{"vm_id":"vm-1","type":"drain","id":"c-2"}`, ActionCancel: `{}`, ActionSettle: `{}`, ActionForget: `{"force":true}`}
 	for _, test := range []struct {
 		a      Authenticator
 		status []int
@@ -39,15 +39,16 @@ func TestEveryRouteNeedsAGrant(t *testing.T) {
 			return Operator{}, transport.ErrUnauthorized
 		}), []int{http.StatusUnauthorized}},
 	} {
-		h := Handler(c, Options{Authenticator: test.a, Audit: audit})
 		actions := map[Action]bool{}
 		for _, r := range routes {
 			method, path, _ := strings.Cut(r.pattern, " ")
 			path = strings.NewReplacer("{id}", "c-1", "{vm_id}", "vm-1").Replace(path)
 			req := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body[r.action]))
+			req.Header.Set("Content-Type", "application/json")
 			answer := httptest.NewRecorder()
 			records = nil
-			h.ServeHTTP(answer, req)
+			// A handler of its own: one records a refusal a second.
+			Handler(c, Options{Authenticator: test.a, Audit: audit}).ServeHTTP(answer, req)
 			require.Contains(t, test.status, answer.Code, "%s: %s", r.pattern, answer.Body)
 			require.Len(t, records, 1, r.pattern)
 			require.Equal(t, Denied, records[0].Decision, r.pattern)
@@ -61,4 +62,5 @@ func TestEveryRouteNeedsAGrant(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Nil(t, list[0].Cancel)
+	require.False(t, list[0].State.Settled())
 }

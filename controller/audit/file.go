@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/internal/logfile"
+	"github.com/miglink/miglink/internal/private"
 	"github.com/miglink/miglink/internal/wirejson"
 )
 
@@ -47,7 +49,9 @@ func (l lost) of(n uint64) error {
 	return nil
 }
 
-// Open opens the file at path, or makes it, for its owner alone to read. Its directory has to be there.
+// Open opens the file at path, or makes it, for its owner alone to read. Its directory has to be there. A file that
+// others than its owner may write or replace is an error which says what to do, here, at Reopen, and where Record finds
+// that the file was moved; the owner is the one who runs this process, or root.
 func Open(path string) (*File, error) {
 	f := &File{path: path}
 	if err := f.Reopen(); err != nil {
@@ -180,11 +184,35 @@ func (f *File) Close() error {
 
 // open opens a file to append to. Torn says that its last line has no end.
 func open(path string) (file *os.File, torn bool, err error) {
+	// Whoever rotates the log may move the file away between two steps of tryOpen: try again. A directory that does not
+	// exist gives the same error each time.
+	for range 10 {
+		file, torn, err = tryOpen(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return file, torn, err
+}
+
+func tryOpen(path string) (file *os.File, torn bool, err error) {
+	// Before it is made: where others may write, a link of theirs might lead to any file of ours.
+	if err := private.File(path); errors.Is(err, fs.ErrNotExist) {
+		err = private.Dir(filepath.Dir(path))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a directory that is not there is OpenFile's to say
+			return nil, false, err
+		}
+	} else if err != nil {
+		return nil, false, err
+	}
 	file, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, false, err
 	}
-	info, err := file.Stat()
+	var info fs.FileInfo
+	if err = private.File(path); err == nil { // also where a link of ours led to a new file
+		info, err = file.Stat()
+	}
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,27 +128,6 @@ func TestPipeEnds(t *testing.T) {
 	}
 }
 
-// A connection that is lost again and again is made again with pauses that grow, and nothing spins.
-func TestKeep(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
-		tries := 0
-		s.Go(func() {
-			broker.Keep(s, 0, func(context.Context) (int, error) {
-				if tries++; tries%2 == 0 {
-					return 0, errors.New("not yet")
-				}
-				return tries, nil
-			}, func(context.Context, int) error { return errors.New("lost at once") })
-		})
-		time.Sleep(time.Hour)
-		s.Close()
-		require.Less(t, tries, 3600)
-		require.Greater(t, tries, 600)
-	})
-}
-
 // A server that closes says goodbye on each link, and does not take its own end for a lost connection.
 func TestCloseSaysGoodbye(t *testing.T) {
 	t.Parallel()
@@ -155,17 +135,76 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
 		w := &wire{}
 		p := &failing{Pipe: w.pipe()}
-		s.Serve(p, "vm-1", transport.Credentials{}, func() {})
-		s.Go(func() {
-			broker.Keep(s, 0, nil, func(ctx context.Context, _ int) error {
-				<-ctx.Done()
-				return ctx.Err()
-			})
-		})
+		s.Serve(s.Greet("vm-1", 0), p, broker.Hello{VM: "vm-1"})
+		connect := func(context.Context) (int, error) { return 0, nil }
+		require.NoError(t, broker.Keep(t.Context(), s, false, connect, func(ctx context.Context, _ int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}))
 		synctest.Wait()
 		s.Close()
 		require.False(t, p.failed, "who comes first would be chance")
 		require.Equal(t, []string{""}, w.sent)
+	})
+}
+
+// A link may notice that its connection is lost before the server does. Its other end is told over a later connection.
+func TestGoodbyeLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		defer s.Close()
+		w := &wire{fails: 1000}
+		p := w.pipe()
+		s.Serve(s.Greet("vm-1", 0), p, broker.Hello{VM: "vm-1"})
+		p.Close()
+		time.Sleep(2 * time.Second) // it tries for one
+		s.FailAll()()               // the next connection was lost at once
+		w.fails = 0
+		require.Empty(t, w.sent)
+		s.FailAll()()
+		require.Equal(t, []string{""}, w.sent)
+		s.FailAll()()
+		require.Equal(t, []string{""}, w.sent, "it is told once")
+	})
+}
+
+// What a pipe releases may want the server, which waits for that.
+func TestReleaseWantsTheServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		var released atomic.Bool
+		p := broker.NewPipe(broker.PipeOptions{
+			Name:    "mq",
+			Publish: func(context.Context, []byte) error { return nil },
+			Release: func() {
+				time.Sleep(time.Second)
+				s.Go(func() { released.Store(true) })
+			},
+		})
+		s.Serve(s.Greet("vm-1", 0), p, broker.Hello{VM: "vm-1"})
+		p.Close()
+		time.Sleep(2 * time.Second)
+		require.True(t, released.Load())
+		s.Close()
+	})
+}
+
+// An end that could not be told is forgotten when the other end must have noticed by itself.
+func TestGoodbyeTooLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
+		defer s.Close()
+		w := &wire{fails: 10}
+		p := w.pipe()
+		s.Serve(s.Greet("vm-1", 0), p, broker.Hello{VM: "vm-1"})
+		p.Close()
+		time.Sleep(2 * time.Minute)
+		s.Serve(s.Greet("vm-2", 0), (&wire{}).pipe(), broker.Hello{VM: "vm-2"})
+		s.FailAll()()
+		require.Empty(t, w.sent)
 	})
 }
 
@@ -185,47 +224,13 @@ func TestDial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		_, err := broker.Dial(t.Context(), "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil)
+		_, err := broker.Dial(t.Context(), "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil, nil)
 		require.EqualError(t, err, "mq: no controller answered within 15s")
 		require.Equal(t, broker.AnswerTime, time.Since(began))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil)
+		_, err = broker.Dial(ctx, "mq", (&wire{}).pipe(), transport.Hello{VM: "vm-1"}, nil, nil)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-	})
-}
-
-// So many hellos are answered at a time, and no more: each is answered once, however that ends.
-func TestGreet(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := broker.NewServer(nil, broker.ServerOptions{Name: "mq"})
-		defer s.Close()
-		var first func()
-		n := 0
-		for {
-			done, ok := s.Greet("vm-1")
-			if !ok {
-				break
-			}
-			if n++; n == 1 {
-				first = done
-			}
-		}
-		require.Equal(t, 8192, n)
-		first()
-		first()
-		done, ok := s.Greet("vm-1")
-		require.True(t, ok)
-		_, ok = s.Greet("vm-1")
-		require.False(t, ok, "it was given back once")
-		w := &wire{}
-		p := w.pipe()
-		s.Serve(p, "vm-1", transport.Credentials{}, done)
-		p.Deliver([]byte("no hello"))
-		synctest.Wait()
-		_, ok = s.Greet("vm-1")
-		require.True(t, ok, "the answer was no")
 	})
 }
 
@@ -250,7 +255,7 @@ func TestGuardedPipe(t *testing.T) {
 		require.EqualError(t, err, "mq: messages come faster than they are read")
 
 		p = guarded()
-		p.Trust()
+		require.NoError(t, p.Trust())
 		p.Deliver(append(make([]byte, framed.MaxHello), `{"n":1,"ping":true}`...))
 		_, err = p.Recv()
 		require.ErrorIs(t, err, transport.ErrProtocol)

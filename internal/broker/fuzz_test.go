@@ -11,7 +11,6 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/broker"
 	"github.com/miglink/miglink/ledger/memory"
-	"github.com/miglink/miglink/transport"
 )
 
 // FuzzName: what is a VM's name in a subject is so in one way only.
@@ -46,7 +45,7 @@ func FuzzMessages(f *testing.F) {
 			defer c.Close()
 			s := broker.NewServer(c, broker.ServerOptions{Name: "mq"})
 			p := (&wire{}).pipe()
-			s.Serve(p, vm, transport.Credentials{}, func() {})
+			s.Serve(s.Greet(vm, 0), p, broker.Hello{VM: vm})
 			for line := range bytes.Lines(said) {
 				p.Deliver(bytes.TrimSpace(line))
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/transport"
@@ -42,6 +43,9 @@ type PipeOptions struct {
 	Release func()
 	// Guarded has the pipe take no more than a hello until its Trust is called.
 	Guarded bool
+	// Open is for Trust: it makes what the other end can be heard with, and returns when the broker has it. Release
+	// frees that, too, and is called after it. Nil: there is nothing to make.
+	Open func(ctx context.Context) error
 }
 
 // Pipe is a framed.Pipe of messages: a frame is one, and an empty one says that the other end is gone.
@@ -51,6 +55,8 @@ type Pipe struct {
 	cancel   context.CancelCauseFunc
 	once     sync.Once
 	released chan struct{}
+	untold   atomic.Bool
+	opening  sync.Mutex // held while Open runs; what Release frees is made by then, or never
 
 	mu       sync.Mutex
 	in       []message
@@ -78,23 +84,46 @@ func NewPipe(o PipeOptions) *Pipe {
 	return p
 }
 
+// openTime is how long the broker may take with what Open makes.
+const openTime = 10 * time.Second
+
 // Trust implements framed.Guarded.
-func (p *Pipe) Trust() {
+func (p *Pipe) Trust() error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	if p.ctx.Err() != nil {
+		return p.failed(nil)
+	}
+	if p.o.Open != nil {
+		ctx, cancel := context.WithTimeout(p.ctx, openTime)
+		defer cancel()
+		if err := p.o.Open(ctx); err != nil {
+			return p.failed(err)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.maxFrame = MaxFrame
+	return nil
 }
 
 // Deliver hands a message to Recv, which keeps it. It does not block.
-func (p *Pipe) Deliver(b []byte) {
+func (p *Pipe) Deliver(b []byte) { p.deliver(len(b), func() []byte { return b }) }
+
+// DeliverString is Deliver, and copies nothing that is too large.
+func (p *Pipe) DeliverString(s string) { p.deliver(len(s), func() []byte { return []byte(s) }) }
+
+func (p *Pipe) deliver(size int, content func() []byte) {
 	p.mu.Lock()
 	if p.ctx.Err() != nil { // nobody reads any more
 		p.mu.Unlock()
 		return
 	}
-	m := message{b: b}
-	if len(b) > p.maxFrame {
-		m = message{err: transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", p.maxFrame)}
+	var m message
+	if size > p.maxFrame {
+		m.err = transport.Errorf(transport.CodeTooLarge, "a frame is larger than %d bytes", p.maxFrame)
+	} else {
+		m.b = content()
 	}
 	p.in = append(p.in, m)
 	p.bytes += len(m.b) + perMessage
@@ -191,26 +220,38 @@ func (p *Pipe) end(err error, goodbye bool) {
 		go func() {
 			defer close(p.released)
 			defer p.o.Release()
+			p.opening.Lock() // Open ends with the pipe
+			defer p.opening.Unlock()
 			if goodbye {
-				p.Goodbye()
+				p.untold.Store(p.Goodbye() != nil)
 			}
 		}()
 	})
 }
 
-// Goodbye tells the other end, or it will have to notice the silence. Some connections of a pool may have
-// just been lost, and the next one is good.
-func (p *Pipe) Goodbye() {
+// Untold is true where Close could not tell the other end. It waits until that is known.
+func (p *Pipe) Untold() bool {
+	if p.ctx.Err() != nil {
+		<-p.released
+	}
+	return p.untold.Load()
+}
+
+// Goodbye tells the other end, or says why it could not: then that will have to notice the silence. Some connections of a
+// pool may have just been lost, and the next one is good.
+func (p *Pipe) Goodbye() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
+	var err error
 	for i := range goodbyeTries {
-		if err := p.o.Publish(ctx, nil); err == nil || errors.Is(err, ErrGone) {
-			return
+		if err = p.o.Publish(ctx, nil); err == nil || errors.Is(err, ErrGone) {
+			return nil
 		}
 		select {
 		case <-time.After(time.Duration(i) * goodbyePause):
 		case <-ctx.Done():
-			return
+			return err
 		}
 	}
+	return err
 }

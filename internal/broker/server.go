@@ -12,15 +12,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/miglink/miglink/internal/door"
+	"github.com/miglink/miglink/internal/peerlog"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
 
-// goodbyesAtOnce is how many are said at a time: each waits for the broker, and may do so in vain.
-const goodbyesAtOnce = 8
-
-// maxGreetings is how many hellos are answered at a time: strangers may send any number.
-const maxGreetings = 8192
+const (
+	// goodbyesAtOnce is how many are said at a time: each waits for the broker, and may do so in vain.
+	goodbyesAtOnce = 8
+	// untoldFor is how long an end that could not be told is remembered. Later the other end has noticed the silence.
+	untoldFor = time.Minute
+)
 
 // ServerOptions are optional, but for Name.
 type ServerOptions struct {
@@ -35,8 +38,11 @@ type FailingPipe interface {
 	framed.Pipe
 	// Fail ends the pipe without a goodbye.
 	Fail(error)
-	// Goodbye tells the other end that this one is gone, also after Fail.
-	Goodbye()
+	// Goodbye tells the other end that this one is gone, also after Fail, or says why it cannot be told.
+	Goodbye() error
+	// Untold is true where the other end could not be told when the pipe was closed. It may wait until what is under the
+	// pipe is released, which calls Server.Go: the caller holds no lock of the Server.
+	Untold() bool
 }
 
 // Server is the links that a controller serves over one broker. It is safe for concurrent use.
@@ -49,12 +55,14 @@ type Server struct {
 	cancel  context.CancelFunc
 	mu      sync.Mutex
 	pipes   map[FailingPipe]struct{}
+	untold  map[FailingPipe]time.Time // pipes that have ended, and since when, whose other ends have yet to be told
 	closed  bool
 	running sync.WaitGroup
 
 	door      door.Door
-	refusals  *door.Refusals
-	greetings chan struct{} // holds one for each hello that is being answered
+	Peers     *peerlog.Log // lines that a peer can cause; all others go to Log
+	greetings *greetings
+	state     state
 }
 
 // NewServer returns a Server of links to t.
@@ -62,8 +70,9 @@ func NewServer(t transport.Transport, o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}, greetings: make(chan struct{}, maxGreetings)}
-	s.door, s.refusals = door.New(o.Authenticator, s.Log), door.NewRefusals(s.Log)
+	s := &Server{t: t, o: o, Log: o.Log.With("component", o.Name), pipes: map[FailingPipe]struct{}{}, untold: map[FailingPipe]time.Time{}, greetings: newGreetings()}
+	s.Peers = peerlog.New(s.Log)
+	s.door = door.New(o.Authenticator, s.Peers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -71,75 +80,79 @@ func NewServer(t transport.Transport, o ServerOptions) *Server {
 // Context ends with Close.
 func (s *Server) Context() context.Context { return s.ctx }
 
-// Go runs f in a goroutine that Close waits for, unless the server is closed.
+// Go runs f in a goroutine that Close waits for, unless the server is closed. A panic of f is logged and goes no further.
 func (s *Server) Go(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.running.Go(f)
+		s.running.Go(func() { s.Guard(f) })
 	}
 }
 
-// Greet begins the answer to a hello, unless there are too many of them: then it is to be dropped, and its agent
-// dials again. The answer ends with done, or with that of Serve.
-func (s *Server) Greet(vm string) (done func(), ok bool) {
-	select {
-	case s.greetings <- struct{}{}:
-		return sync.OnceFunc(func() { <-s.greetings }), true
-	default:
-		s.refusals.Add(s.ctx, slog.String("vm_id", vm), slog.String("error", "too many dial at once"))
-		return nil, false
+// Guard calls f, which may be given what a peer has sent, and logs a panic.
+func (s *Server) Guard(f func()) {
+	var panicked *safely.Panic
+	if err := safely.Do(func() error { f(); return nil }); errors.As(err, &panicked) {
+		s.Peers.Panicked(s.ctx, "", panicked)
 	}
 }
 
-// Serve carries the link of a VM over p, in a goroutine of its own. The credentials are what the broker says
-// of who sent the hello, whose token is added to them; greeted is called once it was answered.
-func (s *Server) Serve(p FailingPipe, vm string, c transport.Credentials, greeted func()) {
+// Serve answers the hello that p holds, and carries its link, in a goroutine of its own. The greeting is over when it
+// was answered.
+func (s *Server) Serve(r *Greeting, p FailingPipe, h Hello) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		p.Close()
-		greeted()
+		r.Drop()
 		return
 	}
 	s.pipes[p] = struct{}{}
-	s.running.Go(func() { s.serve(p, vm, c, greeted) })
+	s.running.Go(func() { s.Guard(func() { s.serve(r, p, h) }) })
 }
 
-func (s *Server) serve(p FailingPipe, vm string, c transport.Credentials, greeted func()) {
+func (s *Server) serve(r *Greeting, p FailingPipe, h Hello) {
 	defer func() {
+		untold := p.Untold() // it waits for what is under the pipe, which may want s.mu
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.pipes, p)
+		if untold { // a link may notice before FailAll that its connection is lost
+			s.remember(p)
+		}
 	}()
-	session, err := framed.Accept(s.ctx, p, s.t, framed.ServeOptions{
-		Name: s.o.Name, VM: vm, Keepalive: s.o.Keepalive,
-		Authenticate: func(ctx context.Context, vm, token string) (transport.Grant, error) {
-			c.Token = token
-			return s.door.Enter(ctx, vm, c)
-		},
-	})
-	greeted()
+	known := "" // the VM, once it has shown that it is
+	session, err := s.answer(r, p, h)
+	if r.passed {
+		known = h.VM
+	}
 	if err == nil {
 		err = session.Run()
 	}
-	if said := (*transport.Error)(nil); errors.As(err, &said) {
-		s.Log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
-	} else {
-		s.Log.Debug("link ended", "vm_id", vm, "error", err)
-	}
+	s.Peers.Ended(s.ctx, known, err)
 }
 
-// FailAll ends all links, as the connection that carried them was lost, and returns a function to be
-// called when there is another: it tells the other ends, whose connections may well have lived on.
+// remember notes that the other end of a pipe has yet to be told. The caller holds s.mu.
+func (s *Server) remember(p FailingPipe) {
+	maps.DeleteFunc(s.untold, func(_ FailingPipe, since time.Time) bool { return time.Since(since) > untoldFor })
+	s.untold[p] = time.Now()
+}
+
+// FailAll ends all links, as the connection that carried them was lost, and returns a function to be called when there is
+// another: it tells the other ends, whose connections may well have lived on, and those of links that have ended before
+// and could not say so.
 func (s *Server) FailAll() (goodbye func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lost := slices.Collect(maps.Keys(s.pipes))
-	for _, p := range lost {
+	for p := range s.pipes {
 		p.Fail(ErrLost)
+		s.remember(p)
 	}
 	return func() {
+		s.mu.Lock()
+		lost := slices.Collect(maps.Keys(s.untold))
+		clear(s.untold)
+		s.mu.Unlock()
 		var g errgroup.Group
 		g.SetLimit(goodbyesAtOnce)
 		for _, p := range lost {
@@ -147,7 +160,11 @@ func (s *Server) FailAll() (goodbye func()) {
 				break
 			}
 			g.Go(func() error {
-				p.Goodbye()
+				if p.Goodbye() != nil { // this connection may be lost, too
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					s.remember(p)
+				}
 				return nil
 			})
 		}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,7 +76,7 @@ func (p *Process) Start() {
 	p.t.Helper()
 	p.cmd, p.out = p.command(), &output{}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it may have children
+	inGroup(p.cmd) // it may have children
 	require.NoError(p.t, p.cmd.Start())
 	for deadline := time.Now().Add(startTime); ; time.Sleep(10 * time.Millisecond) {
 		c, err := net.Dial("tcp", p.Addr) //nolint:noctx // loopback
@@ -96,7 +95,7 @@ func (p *Process) Kill() {
 	if p.cmd == nil || p.cmd.Process == nil {
 		return
 	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may have ended
-	_ = p.cmd.Wait()                                      // how it ended says nothing
+	killGroup(p.cmd)
+	_ = p.cmd.Wait() // how it ended says nothing
 	p.cmd = nil
 }

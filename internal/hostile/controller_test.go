@@ -142,7 +142,11 @@ func TestControllerOverWS(t *testing.T) {
 
 // endless writes until the client hangs up, and fails where that takes too much.
 func endless(t *testing.T, begin, more string) http.Handler {
-	return answer("text/event-stream", func(w io.Writer) {
+	kind := "application/json"
+	if strings.HasPrefix(begin, ":") {
+		kind = "text/event-stream"
+	}
+	return answer(kind, func(w io.Writer) {
 		_, err := io.WriteString(w, begin)
 		for written := 0; err == nil; {
 			var n int
@@ -166,7 +170,7 @@ func answer(kind string, write func(io.Writer)) http.Handler {
 func refusing(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(http.StatusServiceUnavailable)
+		w.WriteHeader(http.StatusServiceUnavailable) // what h sets comes too late
 		h.ServeHTTP(w, r)
 	})
 }
@@ -184,13 +188,13 @@ func elsewhere(t *testing.T) http.Handler {
 
 func TestControllerOverSSE(t *testing.T) {
 	const stream = "text/event-stream"
-	event := func(data string) string { return ": x\n\nid: e.1.0\nevent: command\ndata: " + data + "\n\n" }
+	event := func(data string) string { return ": miglink\n\nid: e.1.0\nevent: command\ndata: " + data + "\n\n" }
 	for name, harm := range map[string]func(t *testing.T) http.Handler{
-		"an endless line": func(t *testing.T) http.Handler { return endless(t, "data: ", strings.Repeat("x", 64<<10)) },
+		"an endless line": func(t *testing.T) http.Handler { return endless(t, ": miglink\n\ndata: ", strings.Repeat("x", 64<<10)) },
 		"endless lines": func(t *testing.T) http.Handler {
-			return endless(t, "event: command\n", "data: x\n"+strings.Repeat("data: y\n", 1000))
+			return endless(t, ": miglink\n\nevent: command\n", "data: x\n"+strings.Repeat("data: y\n", 1000))
 		},
-		"endless comments": func(t *testing.T) http.Handler { return endless(t, "", strings.Repeat(": x\n", 1000)) },
+		"endless comments": func(t *testing.T) http.Handler { return endless(t, ": miglink\n\n", strings.Repeat(": x\n", 1000)) },
 		"an endless refusal": func(t *testing.T) http.Handler {
 			return refusing(endless(t, `{"code":"`, strings.Repeat("x", 64<<10)))
 		},
@@ -204,10 +208,10 @@ func TestControllerOverSSE(t *testing.T) {
 		},
 		"the same by thousand": func(*testing.T) http.Handler { return text(stream, strings.Repeat(event(one("c", "")), 5000)) },
 		"an eternal retry": func(*testing.T) http.Handler {
-			return text(stream, ": x\n\nevent: close\ndata: {\"code\":\"unavailable\",\"retry_after\":1e300}\n\n")
+			return text(stream, ": miglink\n\nevent: close\ndata: {\"code\":\"unavailable\",\"retry_after\":1e300}\n\n")
 		},
 		"an unknown code": func(*testing.T) http.Handler {
-			return text(stream, ": x\n\nevent: close\ndata: {\"code\":\"later\",\"retry_after\":-1}\n\n")
+			return text(stream, ": miglink\n\nevent: close\ndata: {\"code\":\"later\",\"retry_after\":-1}\n\n")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -237,7 +241,7 @@ func TestControllerOverLongPoll(t *testing.T) {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/problem+json")
 				w.WriteHeader(http.StatusServiceUnavailable)
-				_, _ = io.WriteString(w, `{"code":"unavailable","retry_after":1e300}`)
+				_, _ = io.WriteString(w, `{"type":"urn:miglink:error:unavailable","code":"unavailable","retry_after":1e300}`)
 			})
 		},
 	} {

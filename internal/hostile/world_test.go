@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,15 +38,18 @@ type world struct {
 	addr   string // of HTTP
 	broker string // URL
 	logs   *buffer
+
+	refused atomic.Int64 // credentials
 }
 
 // only is a token for each VM, its name.
-var only = transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
+func (w *world) only(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
 	if c.Token != vm {
+		w.refused.Add(1)
 		return transport.Grant{}, transport.Errorf(transport.CodeUnauthorized, "this is no token of the VM")
 	}
 	return transport.Grant{}, nil
-})
+}
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -53,8 +57,10 @@ func newWorld(t testing.TB) *world {
 	// net/http waits half a second on a connection that it closes unread, for its answer to arrive.
 	closing := goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait")
 	t.Cleanup(func() { goleak.VerifyNone(t, existing, closing) })
-	w := &world{t: t, c: controller.New(memory.New(), controller.Options{}), logs: &buffer{}}
+	w := &world{t: t, logs: &buffer{}}
 	log := slog.New(slog.NewTextHandler(w.logs, nil))
+	w.c = controller.New(memory.New(), controller.Options{Log: log})
+	only := transport.AuthenticatorFunc(w.only)
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", web.Handler(w.c, web.Options{Authenticator: only, Log: log})))
 	mux.Handle(grpc.Handler(w.c, grpc.HandlerOptions{Authenticator: only, Log: log}))
@@ -92,7 +98,7 @@ func serve(t testing.TB, h http.Handler) (addr string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	s := web.NewServer(ctx, h)
+	s := web.NewServer(ctx, h, web.ServerOptions{})
 	s.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	served := make(chan struct{})
 	go func() {

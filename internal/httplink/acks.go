@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/internal/wire"
@@ -17,21 +15,6 @@ import (
 
 // MaxBody bounds a body of acks or events, in bytes.
 const MaxBody = 1 << 20
-
-const bodyTimeout = 30 * time.Second // for the body to arrive
-
-// ReadBody reads the body of a request.
-func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not all can
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return nil, transport.Errorf(transport.CodeTooLarge, "the body is larger than %d bytes", MaxBody)
-		}
-		return nil, transport.Errorf(transport.CodeInvalid, "the body could not be read")
-	}
-	return body, nil
-}
 
 // Recorded is what has become of the acks of a body.
 type Recorded struct {
@@ -98,7 +81,7 @@ func AckErrors(refused []Refusal, n int) (transport.AckErrors, error) {
 		if r.Index < 0 || r.Index >= n {
 			return nil, fmt.Errorf("the controller refused ack %d of %d", r.Index, n)
 		}
-		errs[r.Index] = &transport.Error{Code: r.Code, Message: r.Detail}
+		errs[r.Index] = transport.PeerError(r.Code, r.Detail, 0)
 	}
 	return errs, nil
 }
@@ -132,11 +115,27 @@ func Elements(body []byte) (raw []json.RawMessage, several bool, err error) {
 	if body[0] != '[' {
 		return []json.RawMessage{body}, false, nil
 	}
-	if err := json.Unmarshal(body, &raw); err != nil {
-		return nil, true, transport.Errorf(transport.CodeInvalid, "the body does not decode: %s", Reason(err))
+	// One by one: an element of two bytes takes thirty in memory, and no more are made than are allowed.
+	in := json.NewDecoder(bytes.NewReader(body))
+	_, err = in.Token()
+	for err == nil && in.More() {
+		if len(raw) == ack.MaxBatch {
+			return nil, true, transport.Errorf(transport.CodeTooLarge, "more than %d elements in the array, which is the most that are allowed", ack.MaxBatch)
+		}
+		var element json.RawMessage
+		err = in.Decode(&element)
+		raw = append(raw, element)
 	}
-	if len(raw) > ack.MaxBatch {
-		return nil, true, transport.Errorf(transport.CodeTooLarge, "%d elements, at most %d are allowed", len(raw), ack.MaxBatch)
+	if err == nil {
+		_, err = in.Token() // the end of the array
+	}
+	if err == nil {
+		if _, more := in.Token(); more != io.EOF {
+			err = &json.SyntaxError{Offset: in.InputOffset()}
+		}
+	}
+	if err != nil {
+		return nil, true, transport.Errorf(transport.CodeInvalid, "the body does not decode: %s", Reason(err))
 	}
 	return raw, true, nil
 }
@@ -150,6 +149,8 @@ func Reason(err error) string {
 		return fmt.Sprintf("not JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
 		return fmt.Sprintf("field %q is not a %s", kind.Field, kind.Type)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it breaks off"
 	case errors.Is(err, ack.ErrInvalid):
 		return err.Error()
 	}

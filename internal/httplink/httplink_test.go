@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
@@ -57,8 +58,10 @@ func TestVMURL(t *testing.T) {
 	t.Parallel()
 	base, err := url.Parse("http://c/a%2Fb")
 	require.NoError(t, err)
-	for _, vm := range []string{"vm-1", "pool/vm", "ü %2F?#", "a..b", "%", "~!*'()"} {
-		r, err := http.NewRequest(http.MethodGet, httplink.VMURL(base, vm, "commands", "ws").String(), nil)
+	for _, vm := range []string{"vm-1", "pool/vm", "ü %2F?#", "a..b", "%", "~!'()", "a//b", "../x", "a;b=c", "=", "==3D", "=vm", "a=b", "+1", "x:y@z", "a\\b"} {
+		u := httplink.VMURL(base, vm, "commands", "ws").String()
+		require.NotContains(t, strings.TrimPrefix(u, "http://c/a%2Fb"), "%", "nothing is left that a proxy would decode")
+		r, err := http.NewRequest(http.MethodGet, u, nil)
 		require.NoError(t, err)
 		mux := http.NewServeMux()
 		got := ""
@@ -68,6 +71,29 @@ func TestVMURL(t *testing.T) {
 		mux.ServeHTTP(httptest.NewRecorder(), r)
 		require.NoError(t, err)
 		require.Equal(t, vm, got)
+	}
+}
+
+// A name may be written with escapes of URLs as well, and one that begins with "=" only so as Segment does.
+func TestNamesInPaths(t *testing.T) {
+	t.Parallel()
+	for segment, want := range map[string]string{
+		"vm-1": "vm-1", "pool%2Fvm": "pool/vm", "=pool=2Fvm": "pool/vm", "=pool=2fvm": "pool/vm", "%3Dpool%3D2Fvm": "pool/vm", "==3Dvm": "=vm", "a=b": "a=b",
+		"=a=": "", "=a=2": "", "=a=2G": "", "=a=+1": "", "=": "", "=..": "", "=a=2A": "", "=a=00": "",
+	} {
+		r, err := http.NewRequest(http.MethodGet, "http://c/"+segment, nil)
+		require.NoError(t, err)
+		var mux http.ServeMux
+		mux.HandleFunc("/{vm_id}", func(_ http.ResponseWriter, r *http.Request) {
+			vm, err := httplink.VM(r)
+			if want == "" {
+				require.ErrorIs(t, err, transport.ErrInvalid, segment)
+				return
+			}
+			require.NoError(t, err, segment)
+			require.Equal(t, want, vm, segment)
+		})
+		mux.ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
 
@@ -114,42 +140,79 @@ func TestProblems(t *testing.T) {
 	require.NotContains(t, w.Body.String(), "db-7")
 }
 
-// What something in between answers is read by its status.
+// What is no problem document of ours is something else's answer: it refuses nothing, and has nobody wait for long.
 func TestForeignAnswers(t *testing.T) {
 	t.Parallel()
-	inAMinute := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
 	for _, test := range []struct {
-		status                  int
-		mediaType, body, header string
-		code                    transport.Code
-		wait                    time.Duration
+		status          int
+		mediaType, body string
 	}{
-		{401, "text/html", "<html>", "", transport.CodeUnauthorized, 0},
-		{407, "", "", "", transport.CodeUnauthorized, 0},
-		{403, "", "", "", transport.CodeForbidden, 0},
-		{404, "text/plain", "404 page not found", "", transport.CodeProtocol, 0},
-		{413, "", "", "", transport.CodeTooLarge, 0},
-		{429, "", "", "7", transport.CodeUnavailable, 7 * time.Second},
-		{503, "", "", inAMinute, transport.CodeUnavailable, time.Minute},
-		{503, "", "", "soon", transport.CodeUnavailable, 0},
-		{503, "", "", "-1", transport.CodeUnavailable, 0},
-		{503, "", "", "Mon, 02 Jan 2006 15:04:05 GMT", transport.CodeUnavailable, 0},
-		{503, httplink.MediaType, "{", "", transport.CodeUnavailable, 0},
-		{503, httplink.MediaType, `{"code":""}`, "", transport.CodeUnavailable, 0},
-		{503, httplink.MediaType, `{"code":"x","retry_after":-1}`, "", transport.CodeUnavailable, 0},
-		{503, httplink.MediaType, `{"code":"x","retry_after":1e300}`, "", transport.CodeUnavailable, 0},
+		{200, "application/json", `{}`},
+		{204, "", ""},
+		{302, "", ""},
+		{401, "text/html", "<html>"},
+		{403, "application/json", `{"type":"urn:miglink:error:revoked","code":"revoked"}`},
+		{403, httplink.MediaType, `{"type":"about:blank","code":"revoked"}`},
+		{409, httplink.MediaType, `{"type":"urn:miglink:error:revoked","code":"superseded"}`},
+		{409, httplink.MediaType, `{"code":"superseded"}`},
+		{413, "", ""},
+		{503, httplink.MediaType, "{"},
+		{503, httplink.MediaType, `{"type":"urn:miglink:error:","code":""}`},
+		{503, httplink.MediaType, `{"type":"urn:miglink:error:x","code":"x","retry_after":-1}`},
+		{503, httplink.MediaType, `{"type":"urn:miglink:error:x","code":"x","retry_after":1e300}`},
 	} {
 		err := httplink.ReadError(&http.Response{
 			StatusCode: test.status, Status: http.StatusText(test.status),
-			Header: http.Header{"Content-Type": {test.mediaType}, "Retry-After": {test.header}},
+			Header: http.Header{"Content-Type": {test.mediaType}, "Server": {"squid/5.7"}, "Location": {"http://portal/login?for=me"}},
 			Body:   io.NopCloser(strings.NewReader(test.body)),
 		})
-		var e *transport.Error
-		require.ErrorAs(t, err, &e)
-		require.Equal(t, test.code, e.Code, "%+v", test)
-		require.InDelta(t, test.wait, e.RetryAfter, float64(5*time.Second), "%+v", test)
-		require.GreaterOrEqual(t, e.RetryAfter, time.Duration(0))
+		var e *transport.ForeignError
+		require.ErrorAs(t, err, &e, "%+v", test)
+		require.Equal(t, test.status, e.Status)
+		require.ErrorContains(t, err, http.StatusText(test.status))
+		require.ErrorContains(t, err, "Server squid/5.7")
+		require.ErrorContains(t, err, "Location http://portal/login)")
+		require.False(t, errors.As(err, new(*transport.Error)), "%+v", test)
+		require.False(t, transport.Refused(err) || transport.Terminal(err))
 	}
+}
+
+// Who is not the controller has an agent wait for minutes at most, by whatever form of the header, and whatever the time is
+// at either end.
+func TestForeignRetryAfter(t *testing.T) {
+	t.Parallel()
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for _, test := range []struct {
+		header, date string
+		wait         time.Duration
+	}{
+		{"7", "", 7 * time.Second},
+		{"93600", "", 5 * time.Minute},
+		{"999999999999", "", 0},
+		{"soon", "", 0},
+		{"-1", "", 0},
+		{at(time.Minute), "", time.Minute},
+		{at(26 * time.Hour), "", 5 * time.Minute},
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "", 0},
+		{at(-time.Hour + time.Minute), at(-time.Hour), time.Minute},
+		{at(24*time.Hour + time.Minute), at(24 * time.Hour), time.Minute},
+		{at(0), at(time.Hour), 0},
+	} {
+		err := httplink.ReadError(&http.Response{
+			StatusCode: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {test.header}, "Date": {test.date}}, Body: http.NoBody,
+		})
+		require.InDelta(t, test.wait, transport.RetryAfter(err), float64(30*time.Second), "%+v", test)
+		require.GreaterOrEqual(t, transport.RetryAfter(err), time.Duration(0))
+		require.LessOrEqual(t, transport.RetryAfter(err), transport.MaxForeignRetryAfter)
+	}
+}
+
+// What the controller itself asks for counts.
+func TestRetryAfterOfTheController(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	httplink.WriteError(w, &transport.Error{Code: transport.CodeUnavailable, RetryAfter: time.Hour})
+	require.Equal(t, time.Hour, transport.RetryAfter(httplink.ReadError(w.Result())))
 }
 
 // A bearer token is what Authorization says, by whatever case of its scheme.
@@ -198,13 +261,15 @@ func TestNoRedirects(t *testing.T) {
 }
 
 func FuzzProblem(f *testing.F) {
-	f.Add([]byte(`{"code":"unavailable","retry_after":1.5,"refused":[{"index":0,"code":"invalid"}]}`))
+	f.Add([]byte(`{"type":"urn:miglink:error:unavailable","code":"unavailable","retry_after":1.5,"refused":[{"index":0,"code":"invalid"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		err := httplink.ReadError(&http.Response{
 			StatusCode: http.StatusConflict, Header: http.Header{"Content-Type": {httplink.MediaType}}, Body: io.NopCloser(strings.NewReader(string(b))),
 		})
-		var e *transport.Error
-		if !errors.As(err, &e) || e.Code == "" || e.RetryAfter < 0 {
+		if e := (*transport.Error)(nil); errors.As(err, &e) && e.Code != "" && e.RetryAfter >= 0 {
+			return
+		}
+		if !errors.As(err, new(*transport.ForeignError)) {
 			t.Fatalf("%v", err)
 		}
 	})
@@ -253,4 +318,22 @@ func TestOldTLS(t *testing.T) {
 	require.NoError(t, err)
 	httplink.Drain(resp.Body)
 	require.EqualValues(t, tls.VersionTLS12, resp.TLS.Version)
+}
+
+// A problem document names the command that a send came upon. Who has written it may be anybody.
+func TestProblemOfAnotherCommand(t *testing.T) {
+	t.Parallel()
+	answer := func(err error) *transport.Error {
+		w := httptest.NewRecorder()
+		httplink.WriteError(w, err)
+		var said *transport.Error
+		require.ErrorAs(t, httplink.ReadError(w.Result()), &said)
+		return said
+	}
+	e := &transport.Error{Code: transport.CodeKeyReused, Message: "taken", CommandID: "c-1", Stage: ack.Started}
+	require.Equal(t, e, answer(e))
+	e = answer(&transport.Error{Code: transport.CodeKeyReused, CommandID: strings.Repeat("x", 1000) + "\n", Stage: "nonsense"})
+	require.LessOrEqual(t, len(e.CommandID), 140)
+	require.Empty(t, e.Stage)
+	require.Empty(t, answer(transport.Errorf(transport.CodeInvalid, "no")).CommandID)
 }

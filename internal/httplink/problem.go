@@ -2,26 +2,35 @@ package httplink
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/internal/printable"
+	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
 )
 
+// typePrefix, with a code after it, is the type of a problem document of ours. By that an answer of the controller is told
+// from one of something in between, which may be a problem document, too.
+const typePrefix = "urn:miglink:error:"
+
 // Problem is a problem document (RFC 9457). Code and the fields after it are extensions.
 type Problem struct {
-	Type       string         `json:"type"`
-	Title      string         `json:"title"`
+	Type       string         `json:"type"`  // WriteProblem sets it
+	Title      string         `json:"title"` // likewise
 	Status     int            `json:"status"`
 	Detail     string         `json:"detail,omitempty"`
 	Code       transport.Code `json:"code"`
 	RetryAfter float64        `json:"retry_after,omitempty"` // seconds
-	Refused    []Refusal      `json:"refused,omitempty"`     // of several acks, those that were not recorded
+	CommandID  string         `json:"command_id,omitempty"`  // of key_reused: the command that has the ID or the key
+	Stage      ack.Stage      `json:"stage,omitempty"`       // likewise: how far that is
+	Refused    Refusals       `json:"refused,omitempty"`     // of several acks, those that were not recorded
 }
 
 // Refusal is what became of one ack of several.
@@ -35,7 +44,17 @@ type Refusal struct {
 // MediaType is that of a problem document.
 const MediaType = "application/problem+json"
 
-// maxProblem bounds what is read of a document.
+// An answer has pageTimeout to be taken, and a second more for each slowest bytes of it.
+const (
+	pageTimeout = 30 * time.Second
+	slowest     = 128 << 10
+)
+
+// maxCommandID is the length of the longest ID of a command, in bytes: command.MaxIDLength, of a package that is not below
+// this one.
+const maxCommandID = 128
+
+// maxProblem bounds what is read of a document, in bytes.
 const maxProblem = 1 << 20
 
 var statuses = map[transport.Code]int{
@@ -54,19 +73,37 @@ var statuses = map[transport.Code]int{
 	transport.CodeCommandExpired:    http.StatusConflict,
 	transport.CodeCommandSuperseded: http.StatusConflict,
 	transport.CodeCommandDead:       http.StatusConflict,
+	transport.CodeCommandStarted:    http.StatusConflict,
+	transport.CodeCommandSettled:    http.StatusConflict,
 	transport.CodeUnknownCommand:    http.StatusNotFound,
 	transport.CodeInvalid:           http.StatusBadRequest,
 	transport.CodeTooLarge:          http.StatusRequestEntityTooLarge,
 	transport.CodeQueueFull:         http.StatusTooManyRequests,
 	transport.CodeRateLimited:       http.StatusTooManyRequests,
+	transport.CodeIDReused:          http.StatusConflict,
 	transport.CodeKeyReused:         http.StatusConflict,
 	transport.CodeInternal:          http.StatusInternalServerError,
 }
 
 // WriteError answers a request with a problem document.
 func WriteError(w http.ResponseWriter, err error) {
-	WriteProblem(w, problemOf(transport.AsError(err)))
+	p := problemOf(transport.AsError(err))
+	if s := (statusError{}); errors.As(err, &s) {
+		p.Status = s.status
+	}
+	WriteProblem(w, p)
 }
+
+// statusError is an error with a status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// WithStatus returns an error for which WriteError uses another status than that of its code.
+func WithStatus(status int, err *transport.Error) error { return statusError{err, status} }
 
 func problemOf(e *transport.Error) Problem {
 	status, ok := statuses[e.Code]
@@ -74,17 +111,13 @@ func problemOf(e *transport.Error) Problem {
 		status = http.StatusInternalServerError
 	}
 	return Problem{
-		Type:       "about:blank",
-		Title:      http.StatusText(status),
-		Status:     status,
-		Detail:     e.Message,
-		Code:       e.Code,
-		RetryAfter: e.RetryAfter.Seconds(),
+		Status: status, Detail: e.Message, Code: e.Code, RetryAfter: e.RetryAfter.Seconds(), CommandID: e.CommandID, Stage: e.Stage,
 	}
 }
 
 // WriteProblem answers a request with p.
 func WriteProblem(w http.ResponseWriter, p Problem) {
+	p.Type, p.Title = typePrefix+string(p.Code), http.StatusText(p.Status)
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter))))
 	}
@@ -112,6 +145,11 @@ func writeJSON(w http.ResponseWriter, status int, mediaType string, v any) {
 }
 
 func writeBody(w http.ResponseWriter, status int, mediaType string, b []byte) {
+	if _, ok := w.(*Borrowed); !ok { // which is written to by Answer
+		// Over HTTP/1 this is the connection's deadline, and net/http takes it away when the request is answered.
+		late := time.Now().Add(pageTimeout + time.Duration(len(b)/slowest)*time.Second)
+		_ = http.NewResponseController(w).SetWriteDeadline(late) // not all can
+	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Cache-Control", "no-store")
@@ -120,8 +158,7 @@ func writeBody(w http.ResponseWriter, status int, mediaType string, b []byte) {
 	_, _ = w.Write(append(b, '\n')) // the client is gone: it will ask again
 }
 
-// ReadError is the error of an answer that is not a success: what the controller said, or, where
-// something in between answered, what its status means.
+// ReadError is the error of an answer that is not a success: what the controller said, or a *transport.ForeignError.
 func ReadError(resp *http.Response) error {
 	p, err := ReadProblem(resp)
 	if err != nil {
@@ -132,45 +169,41 @@ func ReadError(resp *http.Response) error {
 
 // Err is the transport error that the document carries.
 func (p Problem) Err() *transport.Error {
-	return &transport.Error{Code: p.Code, Message: p.Detail, RetryAfter: time.Duration(p.RetryAfter * float64(time.Second))}
+	e := transport.PeerError(p.Code, p.Detail, p.RetryAfter)
+	e.CommandID, e.Stage = printable.Cut(p.CommandID, maxCommandID), p.Stage
+	if !e.Stage.Known() {
+		e.Stage = ""
+	}
+	return e
 }
 
-// ReadProblem reads the body of an answer that is not a success. The error is that of an answer
-// without a problem document of ours.
+// Refusals are those of one message of acks.
+type Refusals []Refusal
+
+// UnmarshalJSON counts them as it goes: an element of two bytes takes seventy in memory.
+func (l *Refusals) UnmarshalJSON(b []byte) error {
+	return wire.Read(b, func(r *wire.Reader) {
+		*l = wire.List(r, ack.MaxBatch, func(one *Refusal) {
+			if raw := r.Raw(); raw != nil {
+				if err := json.Unmarshal(raw, one); err != nil {
+					r.Fail(err)
+				}
+			}
+		})
+	})
+}
+
+// ReadProblem reads the body of an answer that is not a success. What is no problem document of ours is a
+// *transport.ForeignError.
 func ReadProblem(resp *http.Response) (Problem, error) {
-	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType == MediaType {
+	if mediaType(resp) == MediaType {
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 		var p Problem
-		if err == nil && json.Unmarshal(b, &p) == nil && p.Code != "" && p.RetryAfter >= 0 && p.RetryAfter < 1e9 {
+		if err == nil && json.Unmarshal(b, &p) == nil && p.Code != "" && p.Type == typePrefix+string(p.Code) && p.RetryAfter >= 0 && p.RetryAfter < 1e9 {
 			return p, nil
 		}
 	}
-	e := &transport.Error{Message: "something between here and the controller answered " + resp.Status, RetryAfter: retryAfter(resp.Header)}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
-		e.Code = transport.CodeUnauthorized
-	case http.StatusForbidden:
-		e.Code = transport.CodeForbidden
-	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong:
-		e.Code = transport.CodeTooLarge
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		e.Code = transport.CodeUnavailable
-	default:
-		e.Code = transport.CodeProtocol
-	}
-	return Problem{}, e
-}
-
-// retryAfter reads the header in both of its forms (RFC 9110, section 10.2.3).
-func retryAfter(h http.Header) time.Duration {
-	s := h.Get("Retry-After")
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(time.Until(t), 0)
-	}
-	return 0
+	return Problem{}, Foreign(resp, "")
 }
 
 // CodeAcksRefused is the code of a document that lists Refused acks.

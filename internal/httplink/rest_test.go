@@ -52,7 +52,7 @@ type peer struct {
 
 func (p *peer) say(path, body string) {
 	p.t.Helper()
-	_, err := fmt.Fprintf(p.conn, "POST %s HTTP/1.1\r\nHost: c\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	_, err := fmt.Fprintf(p.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 	require.NoError(p.t, err)
 }
 
@@ -194,7 +194,7 @@ func TestCloseWhileTheyComeBack(t *testing.T) {
 			p := dial()
 			all.Go(func() {
 				for {
-					_, err := io.WriteString(p.conn, "POST /rest HTTP/1.1\r\nHost: c\r\nContent-Length: 3\r\n\r\none")
+					_, err := io.WriteString(p.conn, "POST /rest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\none")
 					if err != nil {
 						return
 					}
@@ -229,7 +229,7 @@ func TestRestsNot(t *testing.T) {
 	})
 	p = dial()
 	for range 3 {
-		p.say("/rest", "onePOST /smuggled HTTP/1.1\r\nHost: c\r\nContent-Length: 0\r\n\r\n")
+		p.say("/rest", "onePOST /smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
 		p.hear("one")
 	}
 }
@@ -239,7 +239,7 @@ func TestRestIsCutShort(t *testing.T) {
 	t.Parallel()
 	for _, secure := range []bool{false, true} {
 		_, p := resting(t, secure, nil)
-		two := "POST /rest HTTP/1.1\r\nHost: c\r\nContent-Length: 3\r\n\r\none" + "POST /rest HTTP/1.1\r\nHost: c\r\nContent-Length: 3\r\n\r\ntwo"
+		two := "POST /rest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\none" + "POST /rest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\ntwo"
 		for range 10 {
 			_, err := io.WriteString(p.conn, two)
 			require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -41,25 +42,48 @@ func ParseBase(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// VMURL is base/vms/{vm}/elem…; any VM name stays one segment.
+// Base is ParseBase for a client that means to use the URL so.
+func Base(raw string, u secure.Use) (*url.URL, error) {
+	base, err := ParseBase(raw)
+	if err == nil {
+		err = secure.Check(raw, u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return base, nil
+}
+
+// UseOf is what a Config wants of a URL.
+func UseOf(c transport.Config) secure.Use {
+	return secure.Use{TLS: c.TLS != nil, Token: c.Token != nil, Insecure: c.Insecure}
+}
+
+// VMURL is base/vms/{vm}/elem…; any VM name stays one segment, as Segment has it.
 func VMURL(base *url.URL, vm string, elem ...string) *url.URL {
 	u := *base
-	tail := "/" + strings.Join(elem, "/")
-	u.Path = base.Path + "/vms/" + vm + tail
-	u.RawPath = base.EscapedPath() + "/vms/" + url.PathEscape(vm) + tail
+	tail := "/vms/" + Segment(vm) + "/" + strings.Join(elem, "/")
+	u.RawPath = base.EscapedPath() + tail
+	u.Path = base.Path + tail
 	return &u
 }
 
 // VM is the path value vm_id of a request, validated.
 func VM(r *http.Request) (string, error) {
-	vm := r.PathValue("vm_id")
+	vm, err := PathValue(r, "vm_id")
+	if err != nil {
+		return "", err
+	}
 	return vm, transport.ValidateVM(vm)
 }
+
+// timeFormat is RFC 3339 in milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // maxAlive bounds what an agent may promise; a longer promise is worth nothing.
 const maxAlive = 10 * time.Minute
 
-// Query is a hello as query parameters; the VM is in the path.
+// Query is a hello as query parameters, to be sent now; the VM is in the path.
 func Query(h transport.Hello) url.Values {
 	q := url.Values{}
 	set := func(key, value string) {
@@ -70,6 +94,9 @@ func Query(h transport.Hello) url.Values {
 	set("after", string(h.After))
 	set("instance", h.Instance)
 	set("via", h.Via)
+	if h.Stamp(); !h.Time.IsZero() {
+		q.Set("time", h.Time.Format(timeFormat))
+	}
 	if h.Window > 0 {
 		q.Set("window", strconv.Itoa(h.Window))
 	}
@@ -90,6 +117,11 @@ func Hello(r *http.Request) (transport.Hello, error) {
 	h := transport.Hello{VM: vm, Instance: q.Get("instance"), After: transport.Cursor(q.Get("after")), Via: q.Get("via")}
 	if len(h.Instance) > transport.MaxVM || len(h.Via) > transport.MaxVM || len(h.After) > transport.MaxCursor {
 		return h, transport.Errorf(transport.CodeInvalid, "a query parameter is longer than %d bytes", transport.MaxVM)
+	}
+	if s := q.Get("time"); s != "" {
+		if h.Time, err = time.Parse(time.RFC3339, s); err != nil {
+			return h, transport.Errorf(transport.CodeInvalid, "time is not a time as 2006-01-02T15:04:05Z")
+		}
 	}
 	if s := q.Get("window"); s != "" {
 		if h.Window, err = strconv.Atoi(s); err != nil || h.Window < 1 {

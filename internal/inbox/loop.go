@@ -5,6 +5,7 @@ package inbox
 import (
 	"sync"
 
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -50,7 +51,7 @@ func (l *Loop) ReadOn() {
 
 func (l *Loop) read() {
 	for {
-		page, err := l.next()
+		page, err := l.readPage()
 		mine := true
 		if err == nil && len(page) > 0 {
 			mine, err = l.hand(page)
@@ -64,6 +65,15 @@ func (l *Loop) read() {
 			return
 		}
 	}
+}
+
+// readPage reads a page. What a controller says must not end an agent's process.
+func (l *Loop) readPage() (page []transport.Delivery, err error) {
+	err = safely.Do(func() error {
+		page, err = l.next()
+		return err
+	})
+	return page, err
 }
 
 // hand has a page taken, and returns false where another goroutine reads by then.

@@ -35,24 +35,30 @@ func Append(b []byte, write func([]byte) ([]byte, error)) ([]byte, error) {
 // Read calls each with the content of each record of a file, but for those that a crash has torn: they had
 // not been written. It stops at an error of each.
 func Read(b []byte, header string, each func(content []byte) error) error {
+	_, err := ReadSize(b, header, each)
+	return err
+}
+
+// ReadSize is Read that also says how many bytes of the file count, for Open.
+func ReadSize(b []byte, header string, each func(content []byte) error) (size int64, err error) {
 	if len(b) == 0 {
-		return nil
+		return 0, nil
 	}
 	rest, ok := bytes.CutPrefix(b, []byte(header))
 	if !ok {
-		return ErrKind
+		return 0, ErrKind
 	}
 	for len(rest) > 0 {
 		content, next, ok := first(rest)
 		if !ok {
-			return checkTail(rest)
+			return int64(len(b) - len(rest)), checkTail(rest)
 		}
 		if err := each(content); err != nil {
-			return err
+			return 0, err
 		}
 		rest = next
 	}
-	return nil
+	return int64(len(b)), nil
 }
 
 // first returns the content of the first record of b and what follows it; false: it is not whole.

@@ -42,7 +42,7 @@ func inFile(t *testing.T, path string) []string {
 // What was written is there, also before Close, with room in the file and across its growth.
 func TestWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := logfile.Create(path, header, record("first"))
+	f, err := logfile.Create(path, header, record("first"), 0)
 	require.NoError(t, err)
 	want := []string{"first"}
 	for i := range 50 {
@@ -65,7 +65,7 @@ func TestWrite(t *testing.T) {
 // A write of which only a part found room is not there, and the next one is.
 func TestFullDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	f, err := logfile.Create(path, header, nil)
+	f, err := logfile.Create(path, header, nil, 0)
 	require.NoError(t, err)
 	require.NoError(t, f.Write(record("one")))
 	limitFile(t, f.Size()+300_000)

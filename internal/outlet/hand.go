@@ -3,6 +3,8 @@ package outlet
 import (
 	"sync"
 	"time"
+
+	"github.com/miglink/miglink/internal/safely"
 )
 
 // stays is how long a hand waits for more, about.
@@ -12,11 +14,15 @@ const stays = 100 * time.Millisecond
 type Crew struct {
 	mu      sync.Locker
 	done    <-chan struct{}
+	stop    func(error)
 	running sync.WaitGroup
 }
 
-// Engage returns a crew that works until done is closed. Its users hold mu.
-func (c *Crew) Engage(mu sync.Locker, done <-chan struct{}) { c.mu, c.done = mu, done }
+// Engage has a crew work until done is closed. Its users hold mu. Where its work panics it calls stop, which is to end
+// the link, and mu is not held then.
+func (c *Crew) Engage(mu sync.Locker, done <-chan struct{}, stop func(error)) {
+	c.mu, c.done, c.stop = mu, done, stop
+}
 
 // Hand does one kind of a link's work, whenever there is some, in a goroutine that goes when there was
 // none for a while: an idle link keeps no goroutine for it, and a busy one does not start one, and grow
@@ -50,7 +56,9 @@ func (c *Crew) lend(h *Hand, some chan struct{}) {
 	for {
 		select {
 		case <-some:
-			h.Do()
+			if err := safely.Do(func() error { h.Do(); return nil }); err != nil {
+				c.stop(err)
+			}
 			idle = false
 		case <-tick.C:
 			if idle && c.letGo(h) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/safely"
 )
 
 // A hand does what there is, stays for a while, goes, and comes back.
@@ -18,7 +20,7 @@ func TestHand(t *testing.T) {
 		var mu sync.Mutex
 		over := make(chan struct{})
 		var crew Crew
-		crew.Engage(&mu, over)
+		crew.Engage(&mu, over, func(error) { t.Error("stopped") })
 		h := &Hand{Do: func() { done.Add(1) }}
 		work := func() {
 			mu.Lock()
@@ -45,5 +47,33 @@ func TestHand(t *testing.T) {
 		work()
 		close(over)
 		crew.Wait()
+	})
+}
+
+// TestHandPanics has work panic: the link is stopped, without its lock held, and the process goes on.
+func TestHandPanics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		over := make(chan struct{})
+		var why error
+		var crew Crew
+		crew.Engage(&mu, over, func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			why = err
+			close(over)
+		})
+		mu.Lock()
+		crew.Work(&Hand{Do: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			panic("on purpose")
+		}})
+		mu.Unlock()
+		crew.Wait()
+		var panicked *safely.Panic
+		require.ErrorAs(t, why, &panicked)
+		require.Equal(t, "on purpose", panicked.Text())
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -42,7 +43,11 @@ func (o *Outlet) Open(ctx context.Context, c *Crew, owner Owner, link transport.
 	o.sender.Do = o.sendSoon
 	p, ok := link.(transport.Pusher)
 	if !ok {
-		c.running.Go(func() { o.receive(ctx) })
+		c.running.Go(func() {
+			if err := safely.Do(func() error { o.receive(ctx); return nil }); err != nil {
+				owner.Stop(err)
+			}
+		})
 		return
 	}
 	o.sending = true // what is due by now is sent below
@@ -108,7 +113,9 @@ func (o *Outlet) sendDue() {
 	for o.more && !o.owner.Ended() {
 		o.more = false
 		o.owner.Unlock()
-		if err := o.sendPage(); err != nil {
+		// The lock is not held here: a panic that passed would unlock it again, which ends the process. Nor may it
+		// pass to who has sent the command.
+		if err := safely.Do(o.sendPage); err != nil {
 			o.owner.Stop(err)
 		}
 		o.owner.Lock()

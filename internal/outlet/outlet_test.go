@@ -53,7 +53,7 @@ func TestOpen(t *testing.T) {
 					e.over = transport.ErrClosed
 				}
 				var crew outlet.Crew
-				crew.Engage(e, over)
+				crew.Engage(e, over, e.Stop)
 				var out outlet.Outlet
 				out.Open(t.Context(), &crew, e, e, prompt)
 				if prompt && !ended {

@@ -3,7 +3,6 @@ package simulation_test
 import (
 	"flag"
 	"math/rand/v2"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -53,7 +52,10 @@ func play(t *testing.T, seed uint64) (sum totals) {
 // totals are what has been seen over all runs: a simulation in which nothing goes wrong proves nothing.
 type totals struct {
 	Commands, Succeeded, Failed, Rejected, Expired, Canceled, Superseded, Interrupted int
-	DialFails, Cuts, Losses, Duplicates, Restarts, Kills                              int
+	DialFails, Cuts, Losses, Duplicates, Restarts, Kills, FullDisks                   int
+	Retries, Anew                                                                     int
+	Clones, Swallows, Jumps, Sleeps                                                   int
+	TimedOut, Late                                                                    int // runs that lasted too long, and those that came to another end later
 }
 
 func (s *totals) add(o totals) {
@@ -71,19 +73,28 @@ func (s *totals) add(o totals) {
 	s.Duplicates += o.Duplicates
 	s.Restarts += o.Restarts
 	s.Kills += o.Kills
+	s.FullDisks += o.FullDisks
+	s.Retries += o.Retries
+	s.Anew += o.Anew
+	s.Clones += o.Clones
+	s.Swallows += o.Swallows
+	s.Jumps += o.Jumps
+	s.Sleeps += o.Sleeps
+	s.TimedOut += o.TimedOut
+	s.Late += o.Late
 }
 
 func (s *totals) check(t *testing.T) {
 	for name, n := range map[string]int{
 		"success": s.Succeeded, "failure": s.Failed, "rejection": s.Rejected, "expiry": s.Expired, "cancel": s.Canceled,
 		"superseded": s.Superseded, "interrupted": s.Interrupted, "failed dial": s.DialFails, "cut": s.Cuts, "loss": s.Losses,
-		"duplicate": s.Duplicates, "restart of the controller": s.Restarts, "kill of an agent": s.Kills,
+		"duplicate": s.Duplicates, "restart of the controller": s.Restarts, "kill of an agent": s.Kills, "full disk": s.FullDisks,
+		"retry": s.Retries - s.Anew, "retry that was sent anew": s.Anew,
+		"clone": s.Clones, "path that swallows": s.Swallows, "clock that jumps": s.Jumps, "machine that sleeps": s.Sleeps,
+		"run that lasted too long": s.TimedOut, "late result": s.Late,
 	} {
 		if n == 0 {
 			t.Errorf("not one %s in all runs", name)
 		}
 	}
 }
-
-// life is whether an agent's process is alive. What it does after it was killed nobody sees.
-type life struct{ over atomic.Bool }

@@ -2,22 +2,14 @@ package simulation_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/miglink/miglink/ack"
-	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
-	"github.com/miglink/miglink/internal/linktest"
-	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/fault"
@@ -25,21 +17,19 @@ import (
 
 // world is one run.
 type world struct {
-	t      *testing.T
-	plan   plan
-	ledger *memory.Ledger
-	front  *front
-	faults *fault.Transport
-	agents []*process
-	sum    totals
+	t        *testing.T
+	plan     plan
+	ledger   *memory.Ledger
+	front    *front
+	faults   *fault.Transport
+	machines []*machine // one for each VM, and then clones
+	sum      totals
+	anew     []planned // the retries that have become commands of their own
 
 	mu      sync.Mutex
 	running int        // handlers
 	idle    *sync.Cond // running is 0 again
-
-	begun map[string]int // how often each handler has begun
-	done  map[string]int // and how often it ended without asking for another time
-	order [][]string     // by VM: which began first
+	record
 }
 
 // front is the controller's address: behind it is whichever runs.
@@ -58,28 +48,18 @@ func (f *front) Dial(ctx context.Context, h transport.Hello) (transport.Link, er
 	return f.get().Dial(ctx, h)
 }
 
-// process is an agent's, or its successor's.
-type process struct {
-	vm      int
-	journal string // directory; empty: none
-	life    *life
-	stop    context.CancelFunc
-	ended   chan struct{}
-}
-
 func newWorld(t *testing.T, p plan) *world {
-	w := &world{t: t, plan: p, ledger: memory.New(), front: &front{}, begun: map[string]int{}, done: map[string]int{}}
+	w := &world{t: t, plan: p, ledger: memory.New(), front: &front{}, record: newRecord()}
 	w.idle = sync.NewCond(&w.mu)
-	w.order = make([][]string, p.vms)
 	w.restart()
-	w.faults = fault.New(w.front, p.faults)
+	w.faults = fault.New(&witness{w.front, p.answers}, p.faults)
 	for vm := range p.vms {
-		a := &process{vm: vm}
+		m := &machine{vm: vm, clock: &clocks{off: p.off[vm]}, road: newRoad(w.faults, w.heard)}
 		if p.journal {
-			a.journal = t.TempDir()
+			m.journal = t.TempDir()
 		}
-		w.agents = append(w.agents, a)
-		w.begin(a)
+		w.machines = append(w.machines, m)
+		w.begin(m)
 	}
 	return w
 }
@@ -92,128 +72,25 @@ func (w *world) restart() {
 		w.front.c.Close()
 		w.sum.Restarts++
 	}
-	w.front.c = controller.New(w.ledger, controller.Options{MaxAttempts: 10_000, AckDeadline: 5 * time.Second, Window: 8})
-}
-
-// wire is what a process reaches the controller by. One that was killed reaches nothing.
-type wire struct {
-	transport.Transport
-	life   *life
-	direct bool // links are transport.Direct
-}
-
-func (t wire) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
-	if t.life.over.Load() {
-		return nil, errors.New("this process was killed")
-	}
-	l, err := t.Transport.Dial(ctx, h)
-	if err == nil && t.direct {
-		l = linktest.Direct(l)
-	}
-	return l, err
-}
-
-// begin starts an agent's process.
-func (w *world) begin(p *process) {
-	ctx, stop := context.WithCancel(context.Background())
-	life, ended := &life{}, make(chan struct{})
-	a, err := agent.New(wire{w.faults, life, w.plan.direct}, agent.Options{
-		VM: vmName(p.vm), Journal: p.journal, Window: w.plan.window, BackoffMax: 5 * time.Second,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for kind, policy := range map[command.Type]agent.Policy{
-		ordered:    {},
-		confirmed:  {Confirm: true},
-		concurrent: {Concurrent: true},
-		repeatable: {AfterCrash: agent.RunAgain},
-		completed:  {AfterCrash: agent.Completed},
-	} {
-		a.HandleRaw(kind, func(ctx context.Context, job *agent.Job) (any, error) {
-			return nil, w.handle(ctx, p.vm, life, job)
-		}, policy)
-	}
-	w.mu.Lock()
-	p.life, p.ended, p.stop = life, ended, stop
-	w.mu.Unlock()
-	go func() {
-		defer close(ended)
-		err := a.Run(ctx)
-		w.mu.Lock()
-		lives := ctx.Err() == nil && !life.over.Load()
-		life.over.Store(true)
-		w.mu.Unlock()
-		if !lives {
-			return
-		}
-		if !errors.Is(err, transport.ErrSuperseded) {
-			w.t.Errorf("agent of %s: %v", vmName(p.vm), err)
-		}
-		// A dial of the dead process was still on its way and came after its successor's. The
-		// supervisor starts the agent again.
-		time.Sleep(5 * time.Second)
-		w.begin(p)
-	}()
+	w.front.c = controller.New(w.ledger, controller.Options{MaxAttempts: 5, AckDeadline: 5 * time.Second, Window: 8})
 }
 
 func vmName(vm int) string { return fmt.Sprintf("vm-%d", vm) }
 
-// handle is every handler: it keeps the record that counts.
-func (w *world) handle(ctx context.Context, vm int, life *life, job *agent.Job) error {
-	c := w.planned(job.Command().ID)
-	w.mu.Lock()
-	w.running++
-	defer w.leave()
-	if life.over.Load() {
-		w.mu.Unlock()
-		return errors.New("this process was killed")
-	}
-	w.begun[c.id]++
-	n := w.begun[c.id]
-	if n == 1 {
-		w.order[vm] = append(w.order[vm], c.id)
-	}
-	w.mu.Unlock()
-	if n <= c.deferred {
-		return agent.RetryLater(time.Second, "not yet")
-	}
-	select {
-	case <-time.After(c.work):
-	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), agent.ErrCanceled) {
-			<-time.After(c.work) // stopping: it goes on for as long as it is let
-		} else {
-			w.ended(life, c.id)
-			return ctx.Err()
-		}
-	}
-	w.ended(life, c.id)
-	if c.fails {
-		return errors.New("it failed")
-	}
-	return nil
+// of are the machines of a VM: more than one where it was cloned.
+func (w *world) of(vm int) []*machine {
+	return slices.DeleteFunc(slices.Clone(w.machines), func(m *machine) bool { return m.vm != vm })
 }
 
-func (w *world) leave() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.running--; w.running == 0 {
-		w.idle.Broadcast()
-	}
-}
-
-func (w *world) ended(life *life, id string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !life.over.Load() {
-		w.done[id]++
-	}
-}
+func (w *world) cloned(vm int) bool { return len(w.of(vm)) > 1 }
 
 func (w *world) planned(id string) planned {
-	i := slices.IndexFunc(w.plan.commands, func(c planned) bool { return c.id == id })
-	return w.plan.commands[i]
+	for _, c := range w.plan.commands {
+		if c.id == id {
+			return c
+		}
+	}
+	return w.plan.retry(id)
 }
 
 // step is one thing to do at its time.
@@ -231,6 +108,7 @@ func (w *world) play() {
 			steps = append(steps, step{c.cancelAt, func() { w.cancel(c) }})
 		}
 	}
+	steps = append(steps, w.retries()...)
 	for _, h := range w.plan.events {
 		steps = append(steps, step{h.at, func() { w.happen(h) }})
 	}
@@ -241,10 +119,26 @@ func (w *world) play() {
 		s.do()
 	}
 	time.Sleep(length - time.Since(start))
-	w.faults.Heal()
+	w.heal()
+	w.settle()
+	time.Sleep(2 * time.Minute)
+	w.sendLast() // of two machines the one that answers goes on
+	w.settle()
+	time.Sleep(time.Minute)
+	w.checkMachines()
+	for _, m := range w.machines {
+		w.halt(m)
+	}
+	w.front.get().Close()
+	count := w.faults.Counts()
+	w.sum.DialFails, w.sum.Cuts, w.sum.Losses, w.sum.Duplicates = count.DialFails, count.Cuts, count.Losses, count.Duplicates
+}
+
+// settle waits for every outcome.
+func (w *world) settle() {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Hour)
 	defer cancel()
-	for _, c := range w.plan.commands {
+	for _, c := range w.sent() {
 		if _, err := w.front.get().Receipt(c.id).Wait(ctx); err != nil {
 			e, _ := w.ledger.Get(context.Background(), c.id)
 			w.t.Errorf("%s has no outcome an hour after the last fault: %v\n%+v", c.id, err, e)
@@ -252,21 +146,26 @@ func (w *world) play() {
 		}
 	}
 	w.rest() // a verdict may stand against a handler that still runs, until it has ended
-	time.Sleep(time.Minute)
-	for _, a := range w.agents {
-		w.halt(a)
-	}
-	w.front.get().Close()
-	count := w.faults.Counts()
-	w.sum.DialFails, w.sum.Cuts, w.sum.Losses, w.sum.Duplicates = count.DialFails, count.Cuts, count.Losses, count.Duplicates
 }
 
-// rest waits until no handler runs.
-func (w *world) rest() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.running > 0 {
-		w.idle.Wait()
+// sendLast sends each VM one more command.
+func (w *world) sendLast() {
+	for vm := range w.plan.vms {
+		c := planned{vm: vm, id: fmt.Sprintf("last-%d", vm), kind: confirmed, options: command.Options{ID: fmt.Sprintf("last-%d", vm)}}
+		w.mu.Lock()
+		w.plan.commands = append(w.plan.commands, c)
+		w.mu.Unlock()
+		w.send(c)
+	}
+}
+
+// heal ends all that is broken.
+func (w *world) heal() {
+	w.faults.Heal()
+	for _, m := range w.machines {
+		full.Delete(m.journal)
+		m.clock.wake()
+		m.road.heal()
 	}
 }
 
@@ -286,167 +185,58 @@ func (w *world) cancel(c planned) {
 	}
 }
 
+// befallen is the machine that something befalls.
+func (w *world) befallen(h happening) *machine {
+	all := w.of(h.vm)
+	return all[h.which%len(all)]
+}
+
 func (w *world) happen(h happening) {
-	switch a := w.agents[h.vm]; h.do {
+	switch m := w.befallen(h); h.do {
 	case cutLinks:
 		w.faults.CutAll()
 	case restartController:
 		w.restart()
+	case fillDisk:
+		if w.lives(m) { // it starts anew, since it had some room left
+			w.halt(m)
+			full.Store(m.journal, true)
+			w.begin(m)
+		}
+	case emptyDisk:
+		full.Delete(m.journal)
 	case stopAgent:
-		if w.lives(a) {
-			w.halt(a)
-			w.begin(a)
+		if w.lives(m) {
+			w.halt(m)
+			w.begin(m)
 		}
 	case killAgent:
-		synctest.Wait() // every goroutine has got as far as it can, and with it the journal
-		if w.lives(a) {
-			w.kill(a)
-			w.begin(a)
+		if w.lives(m) {
+			w.kill(m)
+			w.begin(m)
 		}
+	case cloneMachine:
+		w.clone(m)
+	case loseUp:
+		w.lose(m, up, h.lasts)
+	case loseDown:
+		w.lose(m, down, h.lasts)
+	case jump:
+		m.clock.jump(h.jump)
+		w.sum.Jumps++
+	case sleep:
+		m.clock.sleep()
+		m.road.sleep()
+		time.AfterFunc(h.lasts, func() {
+			m.clock.wake()
+			m.road.wake()
+		})
+		w.sum.Sleeps++
 	}
 }
 
-// kill ends a process as kill -9 does: all that is left of it is a copy of its journal, as it was. The
-// process itself lives on for a while as a ghost that reaches nobody.
-func (w *world) kill(a *process) {
-	w.mu.Lock()
-	a.life.over.Store(true)
-	w.mu.Unlock()
-	left := w.t.TempDir()
-	b, err := os.ReadFile(filepath.Join(a.journal, "journal"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(left, "journal"), b, 0o600)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.faults.CutAll()
-	a.stop()
-	a.journal = left
-	w.sum.Kills++
-}
-
-// halt ends a process as SIGTERM does.
-func (w *world) halt(a *process) {
-	w.mu.Lock()
-	stop, ended := a.stop, a.ended
-	w.mu.Unlock()
-	stop()
-	<-ended
-}
-
-// lives is false while a process waits to be started again.
-func (w *world) lives(a *process) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return !a.life.over.Load()
-}
-
-// check holds what came of it against the record.
-func (w *world) check() {
-	last := make([]uint64, w.plan.vms)
-	for vm, ids := range w.order {
-		for _, id := range ids {
-			c := w.planned(id)
-			e := w.entry(id)
-			if c.options.Urgent || c.kind == concurrent {
-				continue
-			}
-			if e.Seq < last[vm] {
-				w.t.Errorf("%s began out of order", id)
-			}
-			last[vm] = e.Seq
-		}
-	}
-	for _, c := range w.plan.commands {
-		e := w.entry(c.id)
-		w.sum.Commands++
-		w.count(e.State.Stage)
-		if err := w.judge(c, e); err != nil {
-			w.t.Errorf("%s, a command of type %s: %v\nplan: %+v\nbegun %d times, ended %d times\nledger: %+v", c.id, c.kind, err, c, w.begun[c.id], w.done[c.id], e)
-		}
-	}
-}
-
-func (w *world) entry(id string) *ledger.Entry {
-	e, err := w.ledger.Get(context.Background(), id)
-	if err != nil {
-		w.t.Fatalf("%s is lost: %v", id, err)
-	}
-	return e
-}
-
-// judge says what is wrong with the outcome of a command.
-func (w *world) judge(c planned, e *ledger.Entry) error {
-	begun, done := w.begun[c.id], w.done[c.id]
-	once := 1 + c.deferred
-	if begun > once && c.kind != repeatable {
-		return errors.New("its handler ran twice")
-	}
-	if e.State.Verdict && begun > 0 {
-		return fmt.Errorf("the controller says %s, and it ran", e.State.Stage)
-	}
-	for _, step := range e.History {
-		if step.Stage == ack.Started && (e.Cancel != nil && step.At.After(e.Cancel.At) || e.Command.Expired(step.At)) {
-			return errors.New("it was let start, cancelled or expired as it was")
-		}
-	}
-	switch stage := e.State.Stage; stage {
-	case ack.Succeeded:
-		if done == 0 && c.kind != completed {
-			return errors.New("succeeded, and its handler did not end")
-		}
-		if c.fails && c.kind != completed {
-			return errors.New("succeeded, and its handler failed")
-		}
-	case ack.Failed:
-		if done == 0 || !c.fails {
-			return errors.New("failed, and its handler did not")
-		}
-	case ack.Rejected:
-		if c.kind != nobodys {
-			return errors.New("rejected, and there is a handler")
-		}
-	case ack.Expired:
-		if c.options.TTL == 0 {
-			return errors.New("expired, and has no end")
-		}
-		if begun > c.deferred {
-			return errors.New("expired, and had begun in time")
-		}
-	case ack.Canceled:
-		if c.cancelAt == 0 {
-			return errors.New("canceled, and nobody asked for it")
-		}
-	case ack.Superseded:
-		if c.options.SupersedeKey == "" || done > 0 {
-			return errors.New("superseded, and has no key or was done")
-		}
-	case ack.Interrupted:
-		if begun == 0 || !w.plan.journal {
-			return errors.New("interrupted, and there was nothing to interrupt")
-		}
-	default:
-		return fmt.Errorf("it is %s, and not settled", stage)
-	}
-	return nil
-}
-
-func (w *world) count(stage ack.Stage) {
-	switch stage {
-	case ack.Succeeded:
-		w.sum.Succeeded++
-	case ack.Failed:
-		w.sum.Failed++
-	case ack.Rejected:
-		w.sum.Rejected++
-	case ack.Expired:
-		w.sum.Expired++
-	case ack.Canceled:
-		w.sum.Canceled++
-	case ack.Superseded:
-		w.sum.Superseded++
-	case ack.Interrupted:
-		w.sum.Interrupted++
-	}
+func (w *world) lose(m *machine, direction int, lasts time.Duration) {
+	m.road.lose(direction, true)
+	time.AfterFunc(lasts, func() { m.road.lose(direction, false) })
+	w.sum.Swallows++
 }

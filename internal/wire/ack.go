@@ -33,6 +33,14 @@ func appendAck(b []byte, a *ack.Ack) ([]byte, error) {
 			return b, err
 		}
 	}
+	if !a.CreatedAt.IsZero() {
+		if b, err = Time(append(b, `,"created_at":`...), a.CreatedAt); err != nil {
+			return b, err
+		}
+	}
+	if a.Code != "" {
+		b = Text(append(b, `,"code":`...), a.Code)
+	}
 	if a.Reason != "" {
 		b = Text(append(b, `,"reason":`...), a.Reason)
 	}
@@ -40,6 +48,15 @@ func appendAck(b []byte, a *ack.Ack) ([]byte, error) {
 		if b, err = Raw(append(b, `,"result":`...), a.Result); err != nil {
 			return b, err
 		}
+	}
+	if a.Run != "" {
+		b = Text(append(b, `,"run":`...), a.Run)
+	}
+	if a.Again {
+		b = append(b, `,"again":true`...)
+	}
+	if a.EndsIn != 0 {
+		b = Number(append(b, `,"ends_in":`...), a.EndsIn)
 	}
 	if a.RetryAfter != 0 {
 		if b, err = Float(append(b, `,"retry_after":`...), a.RetryAfter); err != nil {
@@ -84,10 +101,22 @@ func readAck(r *Reader, a *ack.Ack) {
 			r.Int(&a.Attempt)
 		case "timestamp":
 			r.Time(&a.Time)
+		case "created_at":
+			r.Time(&a.CreatedAt)
+		case "code":
+			if b := r.text(); b != nil {
+				a.Code = ack.Code(b)
+			}
 		case "reason":
 			r.String(&a.Reason)
 		case "result":
 			a.Result = bytes.Clone(r.Raw())
+		case "run":
+			r.String(&a.Run)
+		case "again":
+			r.Bool(&a.Again)
+		case "ends_in":
+			r.Uint(&a.EndsIn)
 		case "retry_after":
 			r.Float(&a.RetryAfter)
 		default:

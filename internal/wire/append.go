@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // Text appends s as a JSON string; what is not UTF-8 in it is mended.
 func Text[T ~string](b []byte, s T) []byte {
 	start := len(b)
 	b = append(append(b, '"'), s...)
-	if plain(b[start+1:]) == len(s) {
+	if document.Plain(b[start+1:]) == len(s) {
 		return append(b, '"')
 	}
 	b, _ = jsontext.AppendQuote(b[:start], string(s)) // the error says that it was mended

@@ -32,6 +32,9 @@ func Delivery(b []byte, d *transport.Delivery) ([]byte, error) {
 	if d.AckWithin != 0 {
 		b = append(append(append(b, `,"ack_within":"`...), d.AckWithin.String()...), '"')
 	}
+	if d.ExpiresIn != 0 {
+		b = Number(append(b, `,"expires_in":`...), d.ExpiresIn)
+	}
 	return commandFields(append(b, ','), &d.Command)
 }
 
@@ -62,6 +65,9 @@ func commandFields(b []byte, c *command.Command) ([]byte, error) {
 	}
 	if c.SupersedeKey != "" {
 		b = Text(append(b, `,"supersede_key":`...), c.SupersedeKey)
+	}
+	if c.RunTimeout != 0 {
+		b = Number(append(b, `,"run_timeout":`...), c.RunTimeout.Count())
 	}
 	if c.Urgent {
 		b = append(b, `,"urgent":true`...)
@@ -100,6 +106,8 @@ func ReadDelivery(r *Reader, d *transport.Delivery) {
 			r.Bool(&d.Started)
 		case "ack_within":
 			readDuration(r, &d.AckWithin)
+		case "expires_in":
+			r.Uint(&d.ExpiresIn)
 		case "id":
 			r.String(&d.ID)
 		case "type":
@@ -118,6 +126,10 @@ func ReadDelivery(r *Reader, d *transport.Delivery) {
 			r.String(&d.IdempotencyKey)
 		case "supersede_key":
 			r.String(&d.SupersedeKey)
+		case "run_timeout":
+			var n uint64
+			r.Uint(&n)
+			d.RunTimeout = command.MillisecondsOf(n)
 		case "urgent":
 			r.Bool(&d.Urgent)
 		default:

@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"github.com/miglink/miglink/internal/document"
+)
 
 // parseDuration is time.ParseDuration, and faster for whole seconds, such as 30s and 1h30m0s.
 func parseDuration(b []byte) (time.Duration, bool) {
@@ -17,7 +21,7 @@ func parseSeconds(b []byte) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	for len(b) > 0 {
-		digits := scanDigits(b)
+		digits := document.Digits(b)
 		if digits == 0 || digits > mostDigits || digits == len(b) {
 			return 0, false
 		}

@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"sync"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // Reader reads one JSON document, field by field, and remembers the first error: what is read after it
@@ -207,7 +209,7 @@ func (r *Reader) Skip() {
 	case 'n':
 		r.literal("null")
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		r.take(scanNumber(r.b[r.at:]))
+		r.take(document.Number(r.b[r.at:]))
 	default:
 		r.Fail(errSyntax)
 	}

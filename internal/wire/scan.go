@@ -1,10 +1,12 @@
 package wire
 
+import "github.com/miglink/miglink/internal/document"
+
 // scanString returns how long the string is that b begins with, quotes included; 0: there is none.
 func scanString(b []byte) int {
 	n := 1
 	for {
-		n += plain(b[n:])
+		n += document.Plain(b[n:])
 		if n == len(b) || b[n] < ' ' {
 			return 0
 		}
@@ -37,7 +39,7 @@ func scanEscape(b []byte) int {
 			return 0
 		}
 		for _, c := range b[2:size] {
-			if !isDigit(c) && (c|0x20 < 'a' || 'f' < c|0x20) {
+			if !document.IsDigit(c) && (c|0x20 < 'a' || 'f' < c|0x20) {
 				return 0
 			}
 		}
@@ -45,45 +47,3 @@ func scanEscape(b []byte) int {
 	}
 	return 0
 }
-
-// scanNumber returns how long the number is that b begins with; 0: there is none.
-func scanNumber(b []byte) int {
-	n := 0
-	if b[0] == '-' {
-		n = 1
-	}
-	whole := scanDigits(b[n:])
-	if whole == 0 || whole > 1 && b[n] == '0' {
-		return 0
-	}
-	n += whole
-	if n < len(b) && b[n] == '.' {
-		digits := scanDigits(b[n+1:])
-		if digits == 0 {
-			return 0
-		}
-		n += 1 + digits
-	}
-	if n < len(b) && b[n]|0x20 == 'e' {
-		n++
-		if n < len(b) && (b[n] == '+' || b[n] == '-') {
-			n++
-		}
-		digits := scanDigits(b[n:])
-		if digits == 0 {
-			return 0
-		}
-		n += digits
-	}
-	return n
-}
-
-func scanDigits(b []byte) int {
-	n := 0
-	for n < len(b) && isDigit(b[n]) {
-		n++
-	}
-	return n
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }

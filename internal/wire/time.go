@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"github.com/miglink/miglink/internal/document"
+)
 
 const wholeSeconds = len("2006-01-02T15:04:05")
 
@@ -77,7 +81,7 @@ func parseDecimals(b []byte) (nanoseconds int, ok bool) {
 		return 0, false
 	}
 	for _, c := range b[1:] {
-		if !isDigit(c) {
+		if !document.IsDigit(c) {
 			return 0, false
 		}
 		nanoseconds = 10*nanoseconds + int(c-'0')

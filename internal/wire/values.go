@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/miglink/miglink/internal/document"
 )
 
 // null reads null, the only value that may stand where another kind is asked for.
@@ -28,7 +30,7 @@ func (r *Reader) text() []byte {
 // quoted reads a string, which comes next. It is nil where that fails, and never for "".
 func (r *Reader) quoted() []byte {
 	start := r.at + 1
-	if end := start + plain(r.b[start:]); end < len(r.b) && r.b[end] == '"' { // as nearly all
+	if end := start + document.Plain(r.b[start:]); end < len(r.b) && r.b[end] == '"' { // as nearly all
 		r.at = end + 1
 		return r.b[start:end]
 	}
@@ -49,11 +51,11 @@ func (r *Reader) String(into *string) {
 
 // number returns a number as it is written; nil: it is null.
 func (r *Reader) number() []byte {
-	if c := r.peek(); c != '-' && !isDigit(c) {
+	if c := r.peek(); c != '-' && !document.IsDigit(c) {
 		r.null()
 		return nil
 	}
-	return r.take(scanNumber(r.b[r.at:]))
+	return r.take(document.Number(r.b[r.at:]))
 }
 
 // Int reads a whole number.

@@ -32,7 +32,7 @@ func TestAsTheStandardLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := ack.Ack{
 			CommandID: text.Draw(t, "id"), Stage: ack.Stage(text.Draw(t, "stage")), Attempt: rapid.Int().Draw(t, "attempt"), Time: when.Draw(t, "time"),
-			Reason: text.Draw(t, "reason"), RetryAfter: rapid.Float64().Draw(t, "retry"),
+			Code: ack.Code(text.Draw(t, "code")), Reason: text.Draw(t, "reason"), Run: text.Draw(t, "run"), Again: rapid.Bool().Draw(t, "again"), CreatedAt: time.UnixMilli(rapid.SampledFrom([]int64{0, 1_700_000_000_123}).Draw(t, "created")).UTC(), EndsIn: rapid.Uint64().Draw(t, "ends in"), RetryAfter: rapid.Float64().Draw(t, "retry"),
 		}
 		if r := raw.Draw(t, "result"); r != "" {
 			a.Result = json.RawMessage(r)
@@ -51,11 +51,12 @@ func TestAsTheStandardLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := transport.Delivery{
 			Cursor: transport.Cursor(text.Draw(t, "cursor")), Attempt: rapid.Int().Draw(t, "attempt"), Started: rapid.Bool().Draw(t, "started"),
-			AckWithin: command.Duration(rapid.Int64().Draw(t, "within")),
+			AckWithin: command.Duration(rapid.Int64().Draw(t, "within")), ExpiresIn: rapid.Uint64().Draw(t, "expires in"),
 			Command: command.Command{
 				ID: text.Draw(t, "id"), Type: command.Type(text.Draw(t, "type")), Parameters: command.Parameters(raw.Draw(t, "parameters")),
 				CreatedAt: when.Draw(t, "created"), ExpiresAt: when.Draw(t, "expires"), IdempotencyKey: text.Draw(t, "key"),
 				SupersedeKey: text.Draw(t, "supersede"), Urgent: rapid.Bool().Draw(t, "urgent"),
+				RunTimeout: command.MillisecondsOf(rapid.Uint64().Draw(t, "run timeout")),
 			},
 		}
 		b, err := wire.Deliveries(nil, []transport.Delivery{d})

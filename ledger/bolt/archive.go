@@ -1,7 +1,7 @@
 package bolt
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -56,13 +56,14 @@ func (l *Ledger) compact() {
 // between; here keys grow, those of the archive within each VM.
 const fullPages = 0.95
 
+// archive puts entries into the archive, all or none.
 func (l *Ledger) archive(entries []*ledger.Entry) error {
 	return l.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketArchive, bucketSettled, bucketIDs} {
 			tx.Bucket(name).FillPercent = fullPages
 		}
 		for _, e := range entries {
-			if err := archive(tx, e); err != nil {
+			if err := l.archiveEntry(tx, e); err != nil {
 				return err
 			}
 		}
@@ -124,11 +125,19 @@ func (l *Ledger) prune(p *pruning) error {
 		err = l.rewriteLog(l.next)
 		l.nextMu.Unlock()
 	}
+	var gone []string
 	if err == nil {
-		err = l.db.Update(func(tx *bolt.Tx) error { return l.forget(tx, old) })
+		err = l.db.Update(func(tx *bolt.Tx) (err error) {
+			gone, err = l.forget(tx, old)
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
+	}
+	for _, vm := range gone {
+		delete(l.seqs, vm)
+		delete(l.recentSeqs, vm)
 	}
 	p.n = len(old)
 	return nil
@@ -151,28 +160,26 @@ func (l *Ledger) archiveBefore(p *pruning) error {
 	return nil
 }
 
-// forget forgets the archived entries of keys of bucketSettled, but not which numbers were used.
-func (l *Ledger) forget(tx *bolt.Tx, old [][]byte) error {
+// forget forgets the archived entries of keys of bucketSettled, but not which numbers were used, and returns the VMs of which
+// nothing is left. An entry that cannot be read is forgotten, too.
+func (l *Ledger) forget(tx *bolt.Tx, old [][]byte) (gone []string, err error) {
 	last := map[string]uint64{} // before anything is deleted: a cursor may not come back from a bucket that is empty since
-	entries := make([]*ledger.Entry, len(old))
-	for i, k := range old {
-		e, err := archivedAt(tx, k[8:])
+	for _, k := range old {
+		vm := vmOf(k[8:])
+		if _, ok := last[vm]; !ok {
+			last[vm] = lastSeq(tx, vm)
+		}
+	}
+	for _, k := range old {
+		e, err := l.archivedAt(tx, k[8:])
+		if err == nil && bytes.Equal(settledKey(e), k) {
+			err = forget(tx, k, e)
+		} else {
+			err = forgetUnreadable(tx, k[8:])
+		}
 		if err != nil {
-			return err
-		}
-		entries[i] = e
-		if _, ok := last[e.VM]; !ok {
-			last[e.VM] = lastSeq(tx, e.VM)
+			return nil, err
 		}
 	}
-	for i, k := range old {
-		if err := forget(tx, k, entries[i]); err != nil {
-			return err
-		}
-	}
-	var errs []error
-	for vm, seq := range last {
-		errs = append(errs, noteSeq(tx, vm, seq))
-	}
-	return errors.Join(errs...)
+	return l.putRows(tx, last)
 }

@@ -19,7 +19,7 @@ func BenchmarkArchive(b *testing.B) {
 	for _, vms := range []int{100, 10_000} {
 		b.Run(fmt.Sprint("vms=", vms), func(b *testing.B) {
 			dir := b.TempDir()
-			l, err := Open(dir)
+			l, err := Open(dir, Options{})
 			require.NoError(b, err)
 			defer l.Close()
 			b.ReportAllocs()
@@ -44,6 +44,6 @@ func settledEntry(b *testing.B, vm string, seq uint64) *ledger.Entry {
 	require.NoError(b, err)
 	e := ledger.NewEntry(vm, seq, cmd, now)
 	e.Delivered(1, now)
-	require.NoError(b, e.Acked(ack.Ack{Stage: ack.Succeeded, Attempt: 1}, now))
+	require.NoError(b, e.Acked(ack.Ack{Stage: ack.Succeeded, Attempt: 1}, ledger.Speaker{}, now))
 	return &e
 }

@@ -20,7 +20,7 @@ import (
 func BenchmarkCommand(b *testing.B) {
 	for _, size := range []struct{ vms, window int }{{1, 1}, {8, 8}, {100, 64}} {
 		b.Run(fmt.Sprintf("vms=%d/window=%d", size.vms, size.window), func(b *testing.B) {
-			l, err := bolt.Open(b.TempDir())
+			l, err := bolt.Open(b.TempDir(), bolt.Options{})
 			require.NoError(b, err)
 			defer l.Close()
 			b.ReportAllocs()
@@ -68,7 +68,7 @@ func throughVM(ctx context.Context, l ledger.Ledger, vm string, window, n int) e
 			return nil
 		})...)
 		if _, err := l.Update(ctx, vm, edits(ids, func(e *ledger.Entry) error {
-			return e.Acked(ack.Ack{Stage: ack.Succeeded, Attempt: 1}, time.Now())
+			return e.Acked(ack.Ack{Stage: ack.Succeeded, Attempt: 1}, ledger.Speaker{}, time.Now())
 		})...); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/internal/logfile"
+	"github.com/miglink/miglink/internal/private"
 	"github.com/miglink/miglink/ledger"
 )
 
@@ -30,17 +32,25 @@ const (
 // ErrInUse is returned by Open while another process has the ledger open.
 var ErrInUse = errors.New("in use by another process")
 
+// Options are optional.
+type Options struct {
+	// Log gets what an operator has to know, such as entries that could not be read and were set aside. Default: none.
+	Log *slog.Logger
+}
+
 // Ledger implements ledger.Ledger. Make one with Open.
 type Ledger struct {
 	dir   string
 	db    *bolt.DB
 	epoch string
+	aside *aside
 
 	// What only the writer touches.
 	log       *logfile.File
-	compactAt int64 // size at which it is written anew
-	leftover  bool  // something in the log may be in the archive alone
-	spare     []byte
+	compactAt int64  // size at which it is written anew
+	leftover  bool   // something in the log may be in the archive alone
+	spare     []byte // room for the next commit's records, and for the lines of one of its requests
+	spareLine []byte
 	secrets   secrets
 	archiving *archiving // nil: nothing is on its way
 	archiveAt int        // how many settled entries begin the next
@@ -74,9 +84,27 @@ type note struct {
 }
 
 // Open opens or makes the ledger in dir. One process at a time may have it open: another
-// gets ErrInUse, after a second.
-func Open(dir string) (*Ledger, error) {
+// gets ErrInUse, after a second. A directory that others than its owner may write or replace, or that holds a file
+// that they may write, is an error which says what to do; the owner is the one who runs this process, or root.
+// Entries that cannot be read do not keep it from opening: see UnreadableName.
+func Open(dir string, o Options) (*Ledger, error) {
+	l, err := open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	go l.write()
+	return l, nil
+}
+
+// open is Open without the writer: until that runs commit is the caller's.
+func open(dir string, o Options) (*Ledger, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if err := private.Data(dir); err != nil { // who can write there decides which commands there are
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	path := filepath.Join(dir, FileName)
@@ -92,6 +120,7 @@ func Open(dir string) (*Ledger, error) {
 	}
 	l := &Ledger{
 		dir:       dir,
+		aside:     newAside(dir, o.Log),
 		archiveAt: archiveMany,
 		db:        db,
 		queue:     newQueue(),
@@ -108,7 +137,11 @@ func Open(dir string) (*Ledger, error) {
 	}
 	l.next = l.live.clone()
 	l.recentSeqs = lastSeqs(l.live)
-	go l.write()
+	if err := l.dropRows(); err != nil {
+		l.log.Close()
+		db.Close()
+		return nil, fmt.Errorf("ledger: %s: %w", path, err)
+	}
 	return l, nil
 }
 

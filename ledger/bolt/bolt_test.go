@@ -20,7 +20,7 @@ import (
 
 func TestContract(t *testing.T) {
 	ledgertest.Test(t, true, func(t *testing.T, dir string) ledger.Ledger {
-		l, err := bolt.Open(dir)
+		l, err := bolt.Open(dir, bolt.Options{})
 		require.NoError(t, err)
 		return l
 	})
@@ -28,20 +28,20 @@ func TestContract(t *testing.T) {
 
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	require.NoError(t, err)
-	_, err = bolt.Open(dir)
+	_, err = bolt.Open(dir, bolt.Options{})
 	require.ErrorContains(t, err, "in use by another process")
 	require.NoError(t, l.Close())
 
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err = bolt.Open(file)
+	_, err = bolt.Open(file, bolt.Options{})
 	require.Error(t, err)
 
 	dir = t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, bolt.FileName), []byte("not a ledger, but long enough to look at"), 0o600))
-	_, err = bolt.Open(dir)
+	_, err = bolt.Open(dir, bolt.Options{})
 	require.ErrorContains(t, err, dir)
 }
 
@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 
 // appendForEver prints the ID of each command after it was appended.
 func appendForEver(dir string) {
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -104,7 +104,7 @@ func TestKill(t *testing.T) {
 		}
 		require.Error(t, child.Wait())
 	}
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	require.NoError(t, err)
 	defer l.Close()
 	for _, id := range said[:len(said)-1] { // the last line may be torn
@@ -125,7 +125,7 @@ func TestKill(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	for _, writers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
-			l, err := bolt.Open(b.TempDir())
+			l, err := bolt.Open(b.TempDir(), bolt.Options{})
 			require.NoError(b, err)
 			defer l.Close()
 			b.SetParallelism(writers) // times GOMAXPROCS

@@ -20,7 +20,9 @@ func appendEntry(b []byte, e *ledger.Entry) (_ []byte, err error) {
 	b = wire.Text(append(b, `,"state":{"stage":`...), e.State.Stage)
 	b = appendCount(b, `,"attempt":`, e.State.Attempt)
 	b = appendCount(b, `,"round":`, e.State.Round)
-	b = append(appendFlag(b, `,"verdict":true`, e.State.Verdict), '}')
+	b = appendFlag(b, `,"verdict":true`, e.State.Verdict)
+	b = append(appendFlag(b, `,"abandoned":true`, e.State.Abandoned), '}')
+	b = appendText(b, `,"code":`, e.Code)
 	b = appendText(b, `,"reason":`, e.Reason)
 	if len(e.Result) > 0 {
 		if b, err = wire.Raw(append(b, `,"result":`...), e.Result); err != nil {
@@ -35,6 +37,14 @@ func appendEntry(b []byte, e *ledger.Entry) (_ []byte, err error) {
 			return b, err
 		}
 		b = append(appendText(b, `,"reason":`, e.Cancel.Reason), '}')
+	}
+	b = appendText(b, `,"instance":`, e.Instance)
+	b = appendText(b, `,"run":`, e.Run)
+	if b, err = appendTime(b, `,"run_ends":`, e.RunEnds); err != nil {
+		return b, err
+	}
+	if u := e.Unheard; u != nil {
+		b = appendUnheard(append(b, `,"unheard":`...), u)
 	}
 	if b, err = appendTime(b, `,"updated_at":`, e.UpdatedAt); err != nil {
 		return b, err
@@ -53,7 +63,24 @@ func appendEntry(b []byte, e *ledger.Entry) (_ []byte, err error) {
 	if len(e.History) > 0 {
 		b = append(b, ']')
 	}
-	return append(b, '}'), nil
+	if b, err = appendTime(b, `,"seen_at":`, e.SeenAt); err != nil {
+		return b, err
+	}
+	b = appendFlag(b, `,"vm_forgotten":true`, e.Forgotten)
+	return append(appendFlag(b, `,"unsent":true`, e.Unsent), '}'), nil
+}
+
+func appendUnheard(b []byte, u *ledger.Unheard) []byte {
+	from := len(b)
+	b = appendCount(b, `,"silent":`, u.Silent)
+	b = appendCount(b, `,"missed":`, u.Missed)
+	b = appendCount(b, `,"ended":`, u.Ended)
+	b = appendText(b, `,"via":`, u.Via)
+	if len(b) == from {
+		return append(b, `{}`...)
+	}
+	b[from] = '{'
+	return append(b, '}')
 }
 
 func appendStep(b []byte, s *ledger.Step) (_ []byte, err error) {
@@ -62,11 +89,12 @@ func appendStep(b []byte, s *ledger.Step) (_ []byte, err error) {
 	if b, err = wire.Time(append(b, `,"at":`...), s.At); err != nil {
 		return b, err
 	}
+	b = appendText(b, `,"code":`, s.Code)
 	b = appendText(b, `,"reason":`, s.Reason)
 	return append(appendFlag(b, `,"verdict":true`, s.Verdict), '}'), nil
 }
 
-func appendText(b []byte, name, s string) []byte {
+func appendText[S ~string](b []byte, name string, s S) []byte {
 	if s == "" {
 		return b
 	}

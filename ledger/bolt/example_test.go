@@ -20,7 +20,7 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	l, err = bolt.Open(dir)
+	l, err = bolt.Open(dir, bolt.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

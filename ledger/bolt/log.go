@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -33,30 +34,22 @@ func (l *Ledger) openLog(known bool) error {
 	case len(b) == 0 && known:
 		return fmt.Errorf("%s is missing, and with it the commands that are not in %s", LogName, FileName)
 	}
-	err = logfile.Read(b, l.header(), func(content []byte) error {
-		for line := range bytes.Lines(content) {
-			e, err := decodeEntry(line)
-			if err != nil {
-				return err
-			}
-			l.live.put(e.Redacted(l.redact)) // an older version kept secrets
-		}
-		return nil
-	})
-	if errors.Is(err, logfile.ErrKind) {
-		return fmt.Errorf("%s is not of this %s", LogName, FileName)
-	}
+	unread, err := l.readLog(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", LogName, err)
+		return err
+	}
+	// Before the log is written anew without them.
+	if err := l.aside.keepLines(&unread); err != nil {
+		return err
 	}
 	var archived []*ledger.Entry
 	err = l.db.View(func(tx *bolt.Tx) error {
 		for _, e := range l.live.settledEntries() {
-			there, err := findArchived(tx, e.Command.ID)
+			there, err := l.findArchived(tx, e.Command.ID)
 			switch {
 			case err == nil && there.Version >= e.Version:
 				archived = append(archived, e)
-			case err != nil && !errors.Is(err, ledger.ErrNotFound):
+			case err != nil && !errors.Is(err, ledger.ErrNotFound) && !errors.Is(err, ledger.ErrUnreadable):
 				return err
 			}
 		}
@@ -69,16 +62,38 @@ func (l *Ledger) openLog(known bool) error {
 	return l.rewriteLog(l.live)
 }
 
+// readLog puts what the log holds into live. A record with a good checksum was written by a ledger: an entry of it that
+// cannot be read is set aside, as much of it as can be salvaged counts, and so do all others.
+func (l *Ledger) readLog(b []byte) (unread unreadLines, err error) {
+	err = logfile.Read(b, l.header(), func(content []byte) error {
+		for line := range bytes.Lines(content) {
+			e, problem := readEntry(line, time.Now())
+			unread.note(e, problem, line)
+			if e != nil {
+				l.live.put(e.Redacted(l.redact)) // an older version kept secrets
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, logfile.ErrKind):
+		return unread, fmt.Errorf("%s is not of this %s", LogName, FileName)
+	case err != nil:
+		return unread, fmt.Errorf("%s: %w", LogName, err)
+	}
+	return unread, nil
+}
+
 // rewriteLog replaces the log by one with the present states alone.
 func (l *Ledger) rewriteLog(entries *recent) error {
 	records := make([]byte, 0, usualEntry*len(entries.nodes))
 	for _, e := range entries.all() {
 		var err error
-		if records, err = appendEntries(records, []*ledger.Entry{e}); err != nil {
+		if records, err = logfile.Append(records, func(b []byte) ([]byte, error) { return appendLine(b, e) }); err != nil {
 			return err
 		}
 	}
-	file, err := logfile.Create(l.logPath(), l.header(), records)
+	file, err := logfile.Create(l.logPath(), l.header(), records, 0)
 	if err != nil {
 		return err
 	}
@@ -91,17 +106,13 @@ func (l *Ledger) rewriteLog(entries *recent) error {
 	return nil
 }
 
-// appendEntries appends a record of entries, a line each.
-func appendEntries(b []byte, entries []*ledger.Entry) ([]byte, error) {
-	return logfile.Append(b, func(b []byte) (_ []byte, err error) {
-		for _, e := range entries {
-			if b, err = appendEntry(b, e); err != nil {
-				return b, err
-			}
-			b = append(b, '\n')
-		}
-		return b, nil
-	})
+// appendLine appends an entry as a line of a record. If it fails b is as it was.
+func appendLine(b []byte, e *ledger.Entry) ([]byte, error) {
+	line, err := appendEntry(b, e)
+	if err != nil {
+		return b, err // what package time returns with an error is no part of it
+	}
+	return append(line, '\n'), nil
 }
 
 // lastSeqs are the highest numbers of VMs among the recent entries.

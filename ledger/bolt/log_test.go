@@ -17,7 +17,7 @@ import (
 
 func open(t *testing.T, dir string) *bolt.Ledger {
 	t.Helper()
-	l, err := bolt.Open(dir)
+	l, err := bolt.Open(dir, bolt.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
@@ -35,7 +35,7 @@ func appendTo(t *testing.T, l ledger.Ledger, o command.Options) string {
 func settle(t *testing.T, l ledger.Ledger, id string, stage ack.Stage) {
 	t.Helper()
 	edited, err := l.Update(t.Context(), "vm-1", ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
-		return e.Acked(ack.Ack{CommandID: id, Stage: stage, Attempt: 1}, time.Now())
+		return e.Acked(ack.Ack{CommandID: id, Stage: stage, Attempt: 1}, ledger.Speaker{}, time.Now())
 	}})
 	require.NoError(t, err)
 	require.NoError(t, edited[0].Err)
@@ -105,13 +105,13 @@ func TestLogErrors(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, test.content, 0o600))
 		}
 		for range 2 {
-			_, err := bolt.Open(dir)
+			_, err := bolt.Open(dir, bolt.Options{})
 			require.ErrorContains(t, err, dir)
 			require.ErrorContains(t, err, test.message)
 		}
 	}
 	require.NoError(t, os.WriteFile(path, good, 0o600))
-	_, err = bolt.Open(dir)
+	_, err = bolt.Open(dir, bolt.Options{})
 	require.NoError(t, err)
 }
 

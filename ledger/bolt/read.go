@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/miglink/miglink/internal/lowest"
 	"github.com/miglink/miglink/ledger"
 )
 
@@ -34,7 +34,7 @@ func (l *Ledger) Get(ctx context.Context, id string) (*ledger.Entry, error) {
 	}
 	var e *ledger.Entry
 	err := l.view(func(tx *bolt.Tx) (err error) {
-		e, err = findArchived(tx, id)
+		e, err = l.findArchived(tx, id)
 		return err
 	})
 	return e, err
@@ -53,9 +53,9 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 	}
 	recent := l.recentOf(vm) // first: what is archived meanwhile is then found twice, and not missed
 	var out []*ledger.Entry
-	err := l.view(func(tx *bolt.Tx) (err error) {
-		out, err = listArchived(tx, vm, before, limit)
-		return err
+	err := l.view(func(tx *bolt.Tx) error {
+		out = l.listArchived(tx, vm, before, limit)
+		return nil
 	})
 	for _, e := range recent {
 		if before == 0 || e.Seq < before {
@@ -74,33 +74,48 @@ func (l *Ledger) recentOf(vm string) []*ledger.Entry {
 }
 
 // VMs implements ledger.Ledger.
-func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
+func (l *Ledger) VMs(ctx context.Context, q ledger.VMQuery) ([]ledger.VM, error) {
 	if err := l.usable(ctx); err != nil {
 		return nil, err
 	}
-	names := l.recentVMs() // first: what is archived meanwhile is then found twice, and not missed
-	err := l.view(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketVMs).ForEach(func(name, _ []byte) error {
-			names[string(name)] = true
+	names := l.recentVMs(q) // first: what is archived meanwhile is then found twice, and not missed
+	if !q.Unsettled {
+		if err := l.view(func(tx *bolt.Tx) error {
+			names = lowest.Merge(names, archivedVMs(tx, q), q.Limit)
 			return nil
-		})
-	})
+		}); err != nil {
+			return nil, err
+		}
+	}
 	l.liveMu.RLock()
 	defer l.liveMu.RUnlock()
-	out := make([]ledger.VM, 0, len(names))
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		pending, _ := l.live.Load(name)
-		out = append(out, ledger.VM{Name: name, Pending: pending})
-	}
-	return out, err
+	return l.live.Count(names), nil
 }
 
-func (l *Ledger) recentVMs() map[string]bool {
+// recentVMs are those with something unsettled, and, unless only these are asked for, those with something settled that is
+// not archived yet.
+func (l *Ledger) recentVMs(q ledger.VMQuery) []string {
 	l.liveMu.RLock()
 	defer l.liveMu.RUnlock()
-	names := map[string]bool{}
-	for _, n := range l.live.nodes {
-		names[n.Entry().VM] = true
+	found := lowest.After(q.After, q.Limit)
+	l.live.VMs(found.Add)
+	if !q.Unsettled {
+		for name := range l.live.settledVMs() {
+			if waits, _ := l.live.Load(name); waits == 0 { // else it is there already
+				found.Add(name)
+			}
+		}
+	}
+	return found.Sorted()
+}
+
+// archivedVMs are those that the archive has a row of.
+func archivedVMs(tx *bolt.Tx, q ledger.VMQuery) (names []string) {
+	c := tx.Bucket(bucketVMs).Cursor()
+	for name, _ := c.Seek([]byte(q.After)); name != nil && (q.Limit == 0 || len(names) < q.Limit); name, _ = c.Next() {
+		if string(name) > q.After {
+			names = append(names, string(name))
+		}
 	}
 	return names
 }

@@ -14,11 +14,12 @@ type recent struct {
 	*index.Index
 	nodes   map[string]*index.Node // by command ID
 	keys    map[string]string      // idempotency key, as in bucketKeys → command ID
+	had     map[string]string      // command ID → that of the one here whose idempotency key it has taken over
 	settled []*index.Node          // those that are, in the order that they were
 }
 
 func newRecent() *recent {
-	return &recent{Index: index.New(), nodes: map[string]*index.Node{}, keys: map[string]string{}}
+	return &recent{Index: index.New(), nodes: map[string]*index.Node{}, keys: map[string]string{}, had: map[string]string{}}
 }
 
 // clone is a set of the same entries.
@@ -58,9 +59,56 @@ func (r *recent) add(e *ledger.Entry) (n *index.Node) {
 	id := e.Command.ID
 	r.nodes[id] = n
 	if k := e.Command.IdempotencyKey; k != "" {
-		r.keys[string(idempotencyKey(e.VM, k))] = id
+		// Of several commands that have had it the latest has it, in whatever order they come here.
+		has := r.byKey(e.VM, k)
+		if has == nil || has.Seq < e.Seq {
+			r.keys[string(idempotencyKey(e.VM, k))] = id
+		}
+		if has != nil && has.Seq < e.Seq {
+			r.had[id] = has.Command.ID
+		}
 	}
 	return n
+}
+
+// dropKey takes an entry's idempotency key from it, unless a later command has taken that over. The command of which it was
+// before has it again, if restore says so.
+func (r *recent) dropKey(e *ledger.Entry, restore bool) {
+	key, id := string(idempotencyKey(e.VM, e.Command.IdempotencyKey)), e.Command.ID
+	switch had := r.had[id]; {
+	case e.Command.IdempotencyKey == "" || r.keys[key] != id:
+	case restore && r.nodes[had] != nil:
+		r.keys[key] = had
+	default:
+		delete(r.keys, key)
+	}
+	delete(r.had, id)
+}
+
+// restore takes back what put has done to the entry of a command: it is as before again, or, where that is nil, not here.
+func (r *recent) restore(id string, before *ledger.Entry) {
+	n := r.nodes[id]
+	switch {
+	case n == nil: // was taken back already
+		return
+	case before != nil && before.State.Settled() == n.Entry().State.Settled():
+		r.Set(n, before)
+		return
+	}
+	if e := n.Entry(); e.State.Settled() {
+		for i := len(r.settled) - 1; i >= 0; i-- { // one of the latest
+			if r.settled[i] == n {
+				r.settled = slices.Delete(r.settled, i, i+1)
+				break
+			}
+		}
+	}
+	r.dropKey(n.Entry(), true)
+	r.Remove(n)
+	delete(r.nodes, id)
+	if before != nil {
+		r.put(before)
+	}
 }
 
 // byKey returns the entry of the command that has an idempotency key; nil: it is not here.
@@ -101,9 +149,7 @@ func (r *recent) drop(archived []*ledger.Entry) (n int) {
 		if here == nil || here.Entry().Version != e.Version {
 			continue
 		}
-		if k := e.Command.IdempotencyKey; k != "" {
-			delete(r.keys, string(idempotencyKey(e.VM, k)))
-		}
+		r.dropKey(e, false)
 		here.Forget()
 		delete(r.nodes, id)
 		n++
@@ -121,6 +167,15 @@ func (r *recent) settledEntries() []*ledger.Entry {
 		out = append(out, n.Entry())
 	}
 	return out
+}
+
+// settledVMs are the VMs with entries that wait to be archived.
+func (r *recent) settledVMs() map[string]bool {
+	vms := make(map[string]bool, len(r.settled))
+	for _, n := range r.settled {
+		vms[n.Entry().VM] = true
+	}
+	return vms
 }
 
 // of returns the entries of a VM.

@@ -18,10 +18,10 @@ func TestDropArchived(t *testing.T) {
 	e := ledger.NewEntry("vm-1", 1, command.Command{ID: "c-1", Type: command.TypeDrain, IdempotencyKey: "k"}, time.Unix(1, 0))
 	r.put(&e)
 	dead := e
-	dead.Conclude(ack.Dead, "", time.Unix(2, 0))
+	dead.Conclude(ack.Dead, "", "", time.Unix(2, 0))
 	r.put(&dead)
 	late := dead
-	require.NoError(t, late.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Succeeded, Attempt: 1}, time.Unix(3, 0)))
+	require.NoError(t, late.Acked(ack.Ack{CommandID: "c-1", Stage: ack.Succeeded, Attempt: 1}, ledger.Speaker{}, time.Unix(3, 0)))
 	r.put(&late)
 
 	require.Zero(t, r.drop([]*ledger.Entry{&dead}))

@@ -132,7 +132,7 @@ func TestSecretsAreNotArchived(t *testing.T) {
 	var edits []ledger.Edit
 	for _, id := range ids {
 		edits = append(edits, ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
-			e.Conclude(ack.Dead, "", time.Now())
+			e.Conclude(ack.Dead, "", "", time.Now())
 			return nil
 		}})
 	}

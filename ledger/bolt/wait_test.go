@@ -24,7 +24,7 @@ func TestGiveUp(t *testing.T) {
 		go func() {
 			_, err := l.Update(updating, "vm-1", ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
 				<-goOn
-				return e.Acked(ack.Ack{Stage: ack.Succeeded}, time.Now())
+				return e.Acked(ack.Ack{Stage: ack.Succeeded}, ledger.Speaker{}, time.Now())
 			}})
 			updated <- err
 		}()

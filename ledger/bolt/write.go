@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/logfile"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/ledger"
 )
 
@@ -109,7 +112,7 @@ func (l *Ledger) stage(batch []*request) (*staging, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &staging{tx: reading, l: l, log: l.spare[:0]}
+	s := &staging{tx: reading, l: l, log: l.spare[:0], lines: l.spareLine[:0]}
 	if err := s.all(batch); err != nil {
 		return s, errors.Join(err, s.tx.Rollback())
 	}
@@ -128,6 +131,9 @@ func (s *staging) commit() error {
 	if cap(s.log) <= maxSpare {
 		s.l.spare = s.log
 	}
+	if cap(s.lines) <= maxSpare {
+		s.l.spareLine = s.lines
+	}
 	if len(s.log) == 0 {
 		return nil
 	}
@@ -145,12 +151,32 @@ func (l *Ledger) publish(s *staging, err error) {
 	l.liveMu.Lock()
 	defer l.liveMu.Unlock()
 	if err != nil {
-		l.next = l.live.clone()
-		l.seqs, l.recentSeqs = map[string]uint64{}, lastSeqs(l.live)
+		if s != nil {
+			s.takeBack()
+		}
 		return
 	}
 	for _, e := range s.changed {
 		l.live.put(l.next.latest(e))
+	}
+}
+
+// takeBack makes next, and what goes with it, what it was before s was staged: what is live, since all else is the same in
+// both. It takes as long as what was staged is much, not as what waits is. nextMu and liveMu are locked.
+func (s *staging) takeBack() {
+	l := s.l
+	for _, e := range slices.Backward(s.changed) { // a key that went from one to the next goes back the same way
+		before := l.live.get(e.Command.ID)
+		l.next.restore(e.Command.ID, before)
+		if before == nil { // it was new: its number is free again
+			l.seqs[e.VM] = min(l.seqs[e.VM], e.Seq-1)
+		}
+	}
+	for _, id := range s.cleaned {
+		if e := l.next.get(id); e != nil {
+			l.dirty[id] = e
+			l.noted = append(l.noted, note{id, time.Now()})
+		}
 	}
 }
 
@@ -159,8 +185,8 @@ func (l *Ledger) flush() error {
 	l.nextMu.Lock()
 	defer l.nextMu.Unlock()
 	s := &staging{l: l}
-	if err := s.notes(time.Now()); err != nil || len(s.log) == 0 {
-		return err
+	if s.notes(time.Now()); len(s.log) == 0 {
+		return nil
 	}
 	return l.log.Write(s.log)
 }
@@ -170,7 +196,9 @@ type staging struct {
 	tx      *bolt.Tx // for reading, until something in the archive is to be changed
 	l       *Ledger
 	log     []byte          // records
+	lines   []byte          // of the request that is being staged: the new states of entries, see record
 	changed []*ledger.Entry // that are recent
+	cleaned []string        // commands whose notes are written with it
 
 	redacted bool // some lose secrets that are in the log
 }
@@ -191,7 +219,8 @@ func (s *staging) write() (*bolt.Tx, error) {
 	return tx, nil
 }
 
-// all stages a batch, and the notes that have waited.
+// all stages a batch, and the notes that have waited. An error is that of the store, and of all requests; what is wrong with
+// one request is its own matter, and it leaves nothing behind.
 func (s *staging) all(batch []*request) error {
 	s.l.nextMu.Lock()
 	defer s.l.nextMu.Unlock()
@@ -199,44 +228,49 @@ func (s *staging) all(batch []*request) error {
 		if r.prune != nil {
 			continue
 		}
-		first := len(s.changed)
+		s.lines = s.lines[:0]
 		if err := s.stage(r); err != nil {
 			return err
 		}
-		if err := s.record(s.changed[first:]); err != nil {
-			return err
-		}
+		s.record()
 	}
-	return s.notes(time.Now().Add(-noteAge))
+	s.notes(time.Now().Add(-noteAge))
+	return nil
 }
 
-// record writes new states of entries to the log: all of them count, or none.
-func (s *staging) record(entries []*ledger.Entry) (err error) {
-	if len(entries) > 0 {
-		s.log, err = appendEntries(s.log, entries)
+// record writes the lines to the log as one record: all of them count, or none.
+func (s *staging) record() {
+	if len(s.lines) > 0 {
+		s.log, _ = logfile.Append(s.log, func(b []byte) ([]byte, error) { return append(b, s.lines...), nil }) // which does not fail
 	}
-	return err
 }
 
 func (s *staging) stage(r *request) error {
 	if r.add != nil {
-		return s.append(r.vm, r.add)
+		s.append(r.vm, r.add)
+		return nil
 	}
 	r.edited = make([]ledger.Edited, len(r.edits))
 	for i, edit := range r.edits {
 		e, err := s.find(edit.ID)
-		if err == ledger.ErrNotFound || err == nil && e.VM != r.vm { //nolint:errorlint // our own, unwrapped
-			r.edited[i].Err = ledger.ErrNotFound
-			continue
+		if err == nil && e.VM != r.vm {
+			err = ledger.ErrNotFound
 		}
 		if err != nil {
-			return err
+			r.edited[i].Err = err
+			continue
 		}
-		if r.edited[i] = e.Apply(edit, s.l.redact); r.edited[i].Changed {
-			if err := s.put(e, r.edited[i].Entry); err != nil {
+		made := e.Apply(edit, s.l.redact)
+		if made.Changed {
+			refused, err := s.put(e, made.Entry)
+			if err != nil {
 				return err
 			}
+			if refused != nil {
+				made = ledger.Edited{Entry: e, Err: refused}
+			}
 		}
+		r.edited[i] = made
 	}
 	return nil
 }
@@ -246,48 +280,85 @@ func (s *staging) find(id string) (*ledger.Entry, error) {
 	if e := s.l.next.get(id); e != nil {
 		return e, nil
 	}
-	return findArchived(s.tx, id)
+	return s.l.findArchived(s.tx, id)
 }
 
-func (s *staging) append(vm string, a *addition) error {
+// append stages a new command. Nothing of it is staged until all of it has been encoded.
+func (s *staging) append(vm string, a *addition) {
+	var p plan
+	if a.err = safely.Do(func() (err error) { // Redact is the user's
+		p, err = s.plan(vm, a)
+		return err
+	}); a.err != nil || p.entry == nil {
+		return
+	}
+	for _, e := range p.superseded {
+		if a.err == nil {
+			s.lines, a.err = appendLine(s.lines, e)
+		}
+	}
+	if a.err == nil {
+		s.lines, a.err = appendLine(s.lines, p.entry)
+	}
+	if a.err != nil {
+		s.lines = s.lines[:0]
+		return
+	}
+	for i, e := range p.superseded {
+		s.putRecent(p.before[i], e)
+	}
+	s.putRecent(nil, p.entry)
+	s.l.seqs[vm] = p.entry.Seq
+	a.out = ledger.Appended{Entry: p.entry, Created: true, Superseded: p.superseded}
+}
+
+// plan is what a new command changes.
+type plan struct {
+	entry              *ledger.Entry // nil: it was there
+	before, superseded []*ledger.Entry
+}
+
+func (s *staging) plan(vm string, a *addition) (p plan, err error) {
 	known, err := s.known(vm, a.cmd)
 	if err != nil {
-		return err
+		return p, err
 	}
-	if known != nil {
-		a.out, a.err = known.Known(vm, a.cmd, s.l.redact)
-		return nil
-	}
-	old := s.l.next.Supersedable(vm, a.cmd)
-	commands, bytes := s.l.next.Load(vm)
-	for _, n := range old {
-		commands--
-		bytes -= len(n.Entry().Command.Parameters)
-	}
-	if a.err = a.limits.Check(commands, bytes, a.cmd); a.err != nil {
-		return nil
-	}
-	for _, n := range old {
-		before := n.Entry()
-		after := before.Superseded(a.cmd, a.now, s.l.redact)
-		if err := s.put(before, after); err != nil {
-			return err
+	if known != nil { // without an entry its key is free
+		if a.out, err = known.Known(vm, a.cmd, a.limits, s.l.redact); err != nil || a.out.Entry != nil {
+			return p, err
 		}
-		a.out.Superseded = append(a.out.Superseded, after)
 	}
-	e := ledger.NewEntry(vm, s.nextSeq(vm), a.cmd, a.now)
-	a.out.Entry, a.out.Created = &e, true
-	return s.put(nil, &e)
+	commands, bytes := s.l.next.Load(vm)
+	for _, n := range s.l.next.Supersedable(vm, a.cmd) {
+		if err := a.limits.Ends(n.Entry()); err != nil {
+			return p, err // of this request alone: others of the commit go on
+		}
+		before := n.Entry()
+		commands--
+		bytes -= len(before.Command.Parameters)
+		p.before = append(p.before, before)
+		p.superseded = append(p.superseded, before.Superseded(a.cmd, a.now, s.l.redact))
+	}
+	if err := a.limits.Check(commands, bytes, a.cmd); err != nil {
+		return p, err
+	}
+	e := a.limits.New(vm, s.nextSeq(vm), a.cmd, a.now)
+	if err := e.Readable(nil); err != nil {
+		return p, err
+	}
+	p.entry = e
+	return p, nil
 }
 
 // nextSeq is the next number of a VM. The last is known after the first time.
 func (s *staging) nextSeq(vm string) uint64 {
-	last, ok := s.l.seqs[vm]
-	if !ok {
-		last = max(lastSeq(s.tx, vm), s.l.recentSeqs[vm])
+	if last, ok := s.l.seqs[vm]; ok {
+		return last + 1
 	}
-	s.l.seqs[vm] = last + 1
-	return last + 1
+	if last := max(lastSeq(s.tx, vm), s.l.recentSeqs[vm]); last > 0 {
+		return last + 1
+	}
+	return highestSeq(s.tx) + 1
 }
 
 func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
@@ -309,23 +380,42 @@ func (s *staging) known(vm string, cmd command.Command) (*ledger.Entry, error) {
 	return e, nil
 }
 
-// put stages a new state of an entry.
-func (s *staging) put(before, after *ledger.Entry) error {
-	id := after.Command.ID
-	if before != nil && s.l.next.get(id) == nil {
+// put stages a new state of an entry. What cannot be encoded is refused, and nothing is changed; an error is the store's.
+func (s *staging) put(before, after *ledger.Entry) (refused, err error) {
+	if s.l.next.get(after.Command.ID) == nil {
+		value, refused := appendEntry(make([]byte, 0, usualEntry), after)
+		if refused != nil {
+			return refused, nil
+		}
 		tx, err := s.write()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return changeArchived(tx, before, after)
+		return nil, s.l.changeArchived(tx, before, after, value)
 	}
+	if s.lines, refused = appendLine(s.lines, after); refused != nil {
+		return refused, nil
+	}
+	s.putRecent(before, after)
+	return nil, nil
+}
+
+// putRecent stages a new state, whose line is written, of an entry that is recent; before is nil for a new one.
+func (s *staging) putRecent(before, after *ledger.Entry) {
 	if before != nil && before.Command != after.Command {
 		s.redacted = true
 	}
-	delete(s.l.dirty, id)
+	s.clean(after.Command.ID)
 	s.l.next.put(after)
 	s.changed = append(s.changed, after)
-	return nil
+}
+
+// clean notes that what was noted of a command is written.
+func (s *staging) clean(id string) {
+	if s.l.dirty[id] != nil {
+		delete(s.l.dirty, id)
+		s.cleaned = append(s.cleaned, id)
+	}
 }
 
 // noteAge is how long a note may wait for the command to be settled, which makes it needless. A crash
@@ -333,7 +423,7 @@ func (s *staging) put(before, after *ledger.Entry) error {
 const noteAge = 100 * time.Millisecond
 
 // notes stages what was noted up to some time.
-func (s *staging) notes(upto time.Time) error {
+func (s *staging) notes(upto time.Time) {
 	for len(s.l.noted) > 0 && !s.l.noted[0].since.After(upto) {
 		id := s.l.noted[0].id
 		s.l.noted[0] = note{}
@@ -342,10 +432,12 @@ func (s *staging) notes(upto time.Time) error {
 		if e == nil {
 			continue // was written with more
 		}
-		if err := s.record([]*ledger.Entry{e}); err != nil {
-			return err
+		s.clean(id)
+		var err error
+		if s.lines, err = appendLine(s.lines[:0], e); err != nil {
+			s.l.aside.log.Error("ledger: what was noted of a command cannot be written", "command_id", id, "vm_id", e.VM, "error", err)
+			continue
 		}
-		delete(s.l.dirty, id)
+		s.record()
 	}
-	return nil
 }

@@ -28,16 +28,24 @@ func Test(t *testing.T, durable bool, open Open) {
 	}{
 		{"Append", testAppend},
 		{"Idempotency", testIdempotency},
+		{"KeyFree", testKeyFree},
+		{"KeyFreePrune", testKeyFreePrune},
 		{"Limits", testLimits},
 		{"Supersede", testSupersede},
+		{"MayEnd", testMayEnd},
+		{"MayEndAtOnce", testMayEndAtOnce},
+		{"MayKnow", testMayKnow},
 		{"Lanes", testLanes},
 		{"Update", testUpdate},
 		{"Refusals", testRefusals},
 		{"Note", testNote},
 		{"Due", testDue},
+		{"DueRuns", testDueRuns},
 		{"Prune", testPrune},
 		{"List", testList},
 		{"VMs", testVMs},
+		{"VMsInPages", testVMsInPages},
+		{"VMsThatAreGone", testVMsThatAreGone},
 		{"Snapshots", testSnapshots},
 		{"Closed", testClosed},
 		{"Canceled", testCanceled},
@@ -45,13 +53,22 @@ func Test(t *testing.T, durable bool, open Open) {
 		{"Concurrent", testConcurrent},
 		{"Many", testMany},
 		{"Secrets", testSecrets},
+		{"SecretsOfUnknownTypes", testSecretsOfUnknownTypes},
 		{"Redact", testRedact},
+		{"Unreadable", testUnreadable},
+		{"UnreadableTogether", testUnreadableTogether},
+		{"Panics", testPanics},
+		{"RedactPanics", testRedactPanics},
+		{"WhiteSpace", testWhiteSpace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(newSuite(t, open)) })
 	}
 	if durable {
 		t.Run("Reopen", func(t *testing.T) { testReopen(newSuite(t, open)) })
+		t.Run("KeyFreeReopen", func(t *testing.T) { testKeyFreeReopen(newSuite(t, open)) })
+		t.Run("VMsThatAreGoneReopen", func(t *testing.T) { testVMsThatAreGoneReopen(newSuite(t, open)) })
 		t.Run("SecretsReopen", func(t *testing.T) { testSecretsReopen(newSuite(t, open)) })
+		t.Run("UnreadableReopen", func(t *testing.T) { testUnreadableReopen(newSuite(t, open)) })
 	}
 }
 
@@ -107,7 +124,7 @@ func (s *suite) acked(vm, id string, stage ack.Stage) ledger.Edited {
 func (s *suite) edit(id string, stage ack.Stage) ledger.Edit {
 	now := s.now
 	return ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
-		return e.Acked(ack.Ack{CommandID: id, Stage: stage}, now)
+		return e.Acked(ack.Ack{CommandID: id, Stage: stage}, ledger.Speaker{}, now)
 	}}
 }
 
@@ -169,6 +186,17 @@ func testIdempotency(s *suite) {
 		require.ErrorIs(s, err, ledger.ErrConflict)
 		_, err = again("vm-2", c)
 		require.ErrorIs(s, err, ledger.ErrConflict, "an ID is for one VM")
+		require.NotErrorIs(s, err, ledger.ErrReused, "and no other VM's sender is told of it")
+		sameID := c
+		sameID.CreatedAt = command.Created(c.CreatedAt).Add(time.Millisecond)
+		_, err = again("vm-1", sameID)
+		require.ErrorIs(s, err, ledger.ErrReused)
+		require.ErrorIs(s, err, ledger.ErrConflict)
+		require.ErrorContains(s, err, string(s.get(first.Command.ID).State.Stage))
+		sameID.IdempotencyKey, sameID.ID = c.IdempotencyKey, "of the same key"
+		a, err = again("vm-1", sameID)
+		require.NoError(s, err, "a key is not made with the command")
+		require.Equal(s, first.Command.ID, a.Entry.Command.ID)
 		s.acked("vm-1", first.Command.ID, ack.Succeeded)
 	}
 	foreign := s.append("vm-2", command.Options{IdempotencyKey: "job"})
@@ -251,7 +279,7 @@ func testRefusals(s *suite) {
 	other := s.append("vm-1", command.Options{})
 	out, err := s.l.Update(s.Context(), "vm-1",
 		ledger.Edit{ID: e.Command.ID, Do: func(e *ledger.Entry) error {
-			e.Conclude(ack.Dead, "half done", s.now)
+			e.Conclude(ack.Dead, "", "half done", s.now)
 			return transport.ErrCommandCanceled
 		}},
 		s.edit("nothing", ack.Succeeded),
@@ -285,6 +313,11 @@ func testNote(s *suite) {
 	s.l.Note("vm-1", delivered(2))
 	out := s.acked("vm-1", id, ack.Received)
 	require.Equal(s, 2, out.Entry.State.Attempt, "a later update builds on the note")
+	s.acked("vm-1", id, ack.Failed)
+	settled := s.get(id)
+	out = s.l.Note("vm-1", ledger.Edit{ID: id, Do: func(e *ledger.Entry) error { e.Reason = "noted"; return nil }})[0]
+	require.False(s, out.Changed, "what is settled is not noted")
+	require.Equal(s, settled, s.get(id))
 }
 
 func testDue(s *suite) {
@@ -317,6 +350,43 @@ func testDue(s *suite) {
 	s.acked("vm-1", running.Command.ID, ack.Deferred)
 	got, _ = due(running.Command.ExpiresAt, 10)
 	require.Equal(s, []string{running.Command.ID}, got)
+}
+
+// testDueRuns is of runs that are limited: when they fall due changes, and is sooner than what was due next.
+func testDueRuns(s *suite) {
+	waits := s.append("vm-1", command.Options{TTL: time.Hour})
+	limited := s.append("vm-1", command.Options{TTL: 2 * time.Hour, RunTimeout: time.Minute})
+	longer := s.append("vm-2", command.Options{RunTimeout: 10 * time.Minute})
+	ends := func(e *ledger.Entry) time.Time {
+		return s.now.Add(time.Duration(e.Command.RunTimeout) + ledger.RunGrace + ledger.RunSlack)
+	}
+	due := func(at time.Time, limit int) ([]string, time.Time) {
+		entries, next, err := s.l.Due(s.Context(), at, limit)
+		require.NoError(s, err)
+		return ids(entries), next
+	}
+	check := func(soonest, second *ledger.Entry, at, then time.Time) {
+		got, next := due(at.Add(-time.Millisecond), 10)
+		require.Empty(s, got)
+		require.True(s, at.Equal(next), "%s, not %s", next, at)
+		got, next = due(at, 10)
+		require.Equal(s, []string{soonest.Command.ID}, got)
+		require.True(s, then.Equal(next), "%s, not %s", next, then)
+		got, _ = due(then, 10)
+		require.Equal(s, []string{soonest.Command.ID, second.Command.ID}, got)
+	}
+	s.acked("vm-2", longer.Command.ID, ack.Started)
+	check(longer, waits, ends(longer), waits.Command.ExpiresAt)
+	s.acked("vm-1", limited.Command.ID, ack.Started)
+	check(limited, longer, ends(limited), ends(longer))
+	s.acked("vm-1", limited.Command.ID, ack.Deferred)
+	check(longer, waits, ends(longer), waits.Command.ExpiresAt)
+	s.acked("vm-1", limited.Command.ID, ack.Succeeded)
+	s.acked("vm-1", waits.Command.ID, ack.Succeeded)
+	s.acked("vm-2", longer.Command.ID, ack.Progress)
+	got, next := due(ends(longer), 10)
+	require.Equal(s, []string{longer.Command.ID}, got)
+	require.True(s, next.IsZero())
 }
 
 func testPrune(s *suite) {
@@ -370,9 +440,7 @@ func testVMs(s *suite) {
 	done := s.append("a", command.Options{})
 	s.append("b", command.Options{Urgent: true})
 	s.acked("a", done.Command.ID, ack.Succeeded)
-	vms, err := s.l.VMs(s.Context())
-	require.NoError(s, err)
-	require.Equal(s, []ledger.VM{{Name: "a"}, {Name: "b", Pending: 2}}, vms)
+	require.Equal(s, []ledger.VM{{Name: "a"}, {Name: "b", Pending: 2}}, s.vms(ledger.VMQuery{}))
 }
 
 // testSnapshots goes on with a command of which others hold earlier states.
@@ -413,7 +481,7 @@ func testClosed(s *suite) {
 	require.ErrorIs(s, err, ledger.ErrClosed)
 	_, err = s.l.List(ctx, "vm-1", 0, 1)
 	require.ErrorIs(s, err, ledger.ErrClosed)
-	_, err = s.l.VMs(ctx)
+	_, err = s.l.VMs(ctx, ledger.VMQuery{})
 	require.ErrorIs(s, err, ledger.ErrClosed)
 	_, _, err = s.l.Due(ctx, s.now, 1)
 	require.ErrorIs(s, err, ledger.ErrClosed)
@@ -529,7 +597,7 @@ func testMany(s *suite) {
 				edit := s.edit(commands[i].ID, ack.Succeeded)
 				if i%2 == 0 {
 					edit.Do = func(e *ledger.Entry) error {
-						e.Conclude(ack.Dead, "", s.now)
+						e.Conclude(ack.Dead, "", "", s.now)
 						return nil
 					}
 				}

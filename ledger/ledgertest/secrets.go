@@ -29,7 +29,7 @@ func testSecrets(s *suite) {
 		"the agent's word": func(id string) *ledger.Entry { return s.acked("vm-1", id, ack.Succeeded).Entry },
 		"a verdict": func(id string) *ledger.Entry {
 			out, err := s.l.Update(s.Context(), "vm-1", ledger.Edit{ID: id, Do: func(e *ledger.Entry) error {
-				e.Conclude(ack.Dead, "", s.now)
+				e.Conclude(ack.Dead, "", "", s.now)
 				return nil
 			}})
 			require.NoError(s, err)
@@ -81,7 +81,7 @@ func testSecrets(s *suite) {
 	}
 }
 
-// testSecretsSame sends again what is known: exactly the same at first, then with any secret.
+// testSecretsSame sends again what is known, with any secret, before and after it is settled.
 func testSecretsSame(s *suite) {
 	c := s.runner(token, command.Options{IdempotencyKey: "k"})
 	s.appendCommand("vm-2", c)
@@ -93,13 +93,43 @@ func testSecretsSame(s *suite) {
 	}
 	elsewhere, err := command.New(command.RegisterRunner{RegistrationToken: token, RunnerURL: "https://other"}, command.Options{IdempotencyKey: "k"})
 	require.NoError(s, err)
+	fresh, err := command.New(command.RegisterRunner{
+		RegistrationToken: "fresh", RunnerURL: "https://ci.example.com", ExpiresAt: s.now,
+	}, command.Options{IdempotencyKey: "k"})
+	require.NoError(s, err)
 	require.NoError(s, again(c))
-	require.ErrorIs(s, again(s.runner("other", command.Options{IdempotencyKey: "k"})), ledger.ErrConflict)
+	require.NoError(s, again(s.runner("other", command.Options{IdempotencyKey: "k"})))
+	require.NoError(s, again(fresh), "and the time at which a token expires goes with it")
+	require.True(s, secret(s.get(c.ID)), "it keeps what it came with")
 	require.ErrorIs(s, again(elsewhere), ledger.ErrConflict)
 	s.acked("vm-2", c.ID, ack.Succeeded)
 	require.NoError(s, again(c))
 	require.NoError(s, again(s.runner("other", command.Options{IdempotencyKey: "k"})))
+	require.NoError(s, again(fresh))
 	require.ErrorIs(s, again(elsewhere), ledger.ErrConflict)
+}
+
+// testSecretsOfUnknownTypes: of a type that nobody has declared nothing but names is kept, and all of it counts until then.
+func testSecretsOfUnknownTypes(s *suite) {
+	own := func(p string) command.Command {
+		c, err := command.NewRaw("nobody/knows", command.Parameters(p), command.Options{IdempotencyKey: "k"})
+		require.NoError(s, err)
+		return c
+	}
+	c := own(`{"a":"t0ken"}`)
+	s.appendCommand("vm-1", c)
+	again := func(c command.Command) error {
+		a, err := s.l.Append(s.Context(), "vm-1", c, ledger.Limits{}, s.now)
+		require.False(s, a.Created)
+		return err
+	}
+	require.NoError(s, again(own(`{"a": "t0ken"}`)))
+	require.ErrorIs(s, again(own(`{"a":"other"}`)), ledger.ErrConflict)
+	require.True(s, secret(s.get(c.ID)), "it is still to be delivered")
+	s.acked("vm-1", c.ID, ack.Succeeded)
+	require.Equal(s, `{"a":"[redacted]"}`, string([]byte(s.get(c.ID).Command.Parameters)))
+	require.NoError(s, again(own(`{"a":"t0ken"}`)))
+	require.ErrorIs(s, again(own(`{"b":"t0ken"}`)), ledger.ErrConflict)
 }
 
 // testRedact has an embedder say what is secret, well and badly.

@@ -13,6 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/lowest"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/internal/index"
 )
@@ -26,6 +28,7 @@ type Ledger struct {
 	redact  ledger.Redact
 	pending *index.Index
 	vms     map[string]*history
+	highest uint64                 // that any VM has used which is in vms no more
 	waiting map[string]*index.Node // by ID; few, so that they are found fast
 	past    map[string]*index.Node // those that are settled, by ID
 	settled []*index.Node          // roughly in the order they settled
@@ -69,41 +72,77 @@ func (l *Ledger) Append(ctx context.Context, vm string, cmd command.Command, lim
 	if l.closed {
 		return ledger.Appended{}, ledger.ErrClosed
 	}
-	h := l.vms[vm]
-	if known := l.known(h, cmd); known != nil {
-		return known.Entry().Known(vm, cmd, l.redact)
+	var a appending
+	if err := safely.Do(func() (err error) { // Redact is the user's
+		a, err = l.plan(vm, cmd, limits, now)
+		return err
+	}); err != nil || !a.out.Created {
+		return a.out, err
 	}
-	old := l.pending.Supersedable(vm, cmd)
+	l.store(vm, a)
+	return a.out, nil
+}
+
+// appending is what an Append does, before it does it.
+type appending struct {
+	out        ledger.Appended
+	superseded []*index.Node // of out.Superseded
+}
+
+// plan changes nothing.
+func (l *Ledger) plan(vm string, cmd command.Command, limits ledger.Limits, now time.Time) (a appending, err error) {
+	h := l.vms[vm]
+	if known := l.known(h, cmd); known != nil { // without an entry its key is free
+		if a.out, err = known.Entry().Known(vm, cmd, limits, l.redact); err != nil || a.out.Entry != nil {
+			return a, err
+		}
+	}
+	a.superseded = l.pending.Supersedable(vm, cmd)
 	commands, bytes := l.pending.Load(vm)
-	for _, n := range old {
+	for _, n := range a.superseded {
+		if err := limits.Ends(n.Entry()); err != nil {
+			return appending{}, err
+		}
 		commands--
 		bytes -= len(n.Entry().Command.Parameters)
+		a.out.Superseded = append(a.out.Superseded, n.Entry().Superseded(cmd, now, l.redact))
 	}
 	if err := limits.Check(commands, bytes, cmd); err != nil {
-		return ledger.Appended{}, err
+		return appending{}, err
 	}
-	var superseded []*ledger.Entry
-	for _, n := range old {
-		e := n.Entry().Superseded(cmd, now, l.redact)
-		l.put(n, e)
-		superseded = append(superseded, e)
+	last := l.highest // a new VM may be one that was here
+	if h != nil {
+		last = h.seq
 	}
+	e := limits.New(vm, last+1, cmd, now)
+	if err := e.Readable(nil); err != nil {
+		return appending{}, err
+	}
+	a.out.Entry, a.out.Created = e, true
+	return a, nil
+}
+
+// store does what was planned.
+func (l *Ledger) store(vm string, a appending) {
+	for i, n := range a.superseded {
+		l.put(n, a.out.Superseded[i])
+	}
+	h := l.vms[vm]
 	if h == nil {
 		h = &history{}
 		l.vms[vm] = h
 	}
-	h.seq++
-	e := ledger.NewEntry(vm, h.seq, cmd, now)
-	n := l.pending.Add(&e)
+	e := a.out.Entry
+	h.seq = e.Seq
+	n := l.pending.Add(e)
 	h.nodes = append(h.nodes, n)
-	l.waiting[cmd.ID] = n
-	if cmd.IdempotencyKey != "" {
+	l.waiting[e.Command.ID] = n
+	if k := e.Command.IdempotencyKey; k != "" {
 		if h.keys == nil {
 			h.keys = map[string]*index.Node{}
 		}
-		h.keys[cmd.IdempotencyKey] = n
+		h.keys[k] = n
 	}
-	return ledger.Appended{Entry: &e, Created: true, Superseded: superseded}, nil
 }
 
 func (l *Ledger) known(h *history, cmd command.Command) *index.Node {
@@ -231,7 +270,7 @@ func (l *Ledger) List(ctx context.Context, vm string, before uint64, limit int) 
 }
 
 // VMs implements ledger.Ledger.
-func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
+func (l *Ledger) VMs(ctx context.Context, q ledger.VMQuery) ([]ledger.VM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -240,15 +279,15 @@ func (l *Ledger) VMs(ctx context.Context) ([]ledger.VM, error) {
 	if l.closed {
 		return nil, ledger.ErrClosed
 	}
-	var out []ledger.VM
-	for name, h := range l.vms {
-		if len(h.nodes) > 0 {
-			commands, _ := l.pending.Load(name)
-			out = append(out, ledger.VM{Name: name, Pending: commands})
+	names := lowest.After(q.After, q.Limit)
+	if q.Unsettled {
+		l.pending.VMs(names.Add)
+	} else {
+		for name := range l.vms {
+			names.Add(name)
 		}
 	}
-	slices.SortFunc(out, func(a, b ledger.VM) int { return cmp.Compare(a.Name, b.Name) })
-	return out, nil
+	return l.pending.Count(names.Sorted()), nil
 }
 
 // Due implements ledger.Ledger.
@@ -296,8 +335,12 @@ func (l *Ledger) forget(e *ledger.Entry) {
 	if i, ok := slices.BinarySearchFunc(h.nodes, e.Seq, bySeq); ok {
 		h.nodes = slices.Delete(h.nodes, i, i+1)
 	}
-	if k := e.Command.IdempotencyKey; k != "" {
+	if k := e.Command.IdempotencyKey; k != "" && h.keys[k] != nil && h.keys[k].Entry() == e { // else a later command has it
 		delete(h.keys, k)
+	}
+	if len(h.nodes) == 0 {
+		l.highest = max(l.highest, h.seq)
+		delete(l.vms, e.VM)
 	}
 }
 

@@ -38,6 +38,7 @@ type Proxy struct {
 	refuse    bool
 	rate      int // bytes per second and direction; 0 is unlimited
 	cutAfter  map[Direction]int
+	limit     [2]int // by Direction; 0 is unlimited
 }
 
 // NewProxy listens on a free port of 127.0.0.1 and passes connections on to target. Seed is of the
@@ -88,6 +89,20 @@ func (p *Proxy) Throttle(bytesPerSecond int) { p.set(func() { p.rate = bytesPerS
 // hear nothing. What was swallowed is not delivered later: turning it off resets the connections that
 // lost something.
 func (p *Proxy) BlackHole(on bool) { p.set(func() { p.blackHole = on }) }
+
+// Mute swallows, without a sign to either end, all that comes in a direction of the connections that are open. New ones are
+// not concerned.
+func (p *Proxy) Mute(d Direction) {
+	p.set(func() {
+		for c := range p.conns {
+			c.mute[d] = true
+		}
+	})
+}
+
+// Limit ends each connection that is to carry more than n bytes at once in a direction; 0 lifts the bound. A burst of more
+// than 16 KiB is looked at in parts of that.
+func (p *Proxy) Limit(d Direction, n int) { p.set(func() { p.limit[d] = n }) }
 
 // Refuse ends new connections at once.
 func (p *Proxy) Refuse(on bool) { p.set(func() { p.refuse = on }) }
@@ -231,6 +246,13 @@ func (p *Proxy) pass(c *conn, d Direction, dst net.Conn, ch chunk) bool {
 		c.end(true)
 		return false
 	}
+	if most := p.limit[d]; most > 0 && len(b) > most {
+		p.mu.Unlock()
+		return false
+	}
+	if c.mute[d] {
+		b = nil
+	}
 	wait := time.Until(ch.arrived.Add(p.latency))
 	if p.jitter > 0 {
 		wait += time.Duration(p.rng.Int64N(int64(p.jitter)))
@@ -268,6 +290,7 @@ type conn struct {
 	client, server net.Conn
 	once           sync.Once
 	done           chan struct{}
+	mute           [2]bool // by Direction; guarded by Proxy.mu
 }
 
 func (c *conn) ended() bool {

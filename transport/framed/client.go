@@ -41,6 +41,9 @@ func Dial(ctx context.Context, p Pipe, hello transport.Hello, o DialOptions) (tr
 	if s := welcome.Keepalive; s >= 0.001 {
 		keepalive = time.Duration(min(s, maxKeepalive.Seconds()) * float64(time.Second))
 	}
+	l.mu.Lock()
+	l.welcomed = l.received
+	l.mu.Unlock()
 	l.watch(keepalive, keepalive)
 	return l, nil
 }
@@ -49,6 +52,7 @@ func (l *link) greet(ctx context.Context, hello *Hello) (*Welcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // and no hello is said, which might end the VM's other link
 	}
+	hello.Stamp()
 	unwatch := context.AfterFunc(ctx, func() { l.pipe.Close() })
 	err := l.send(&Frame{Hello: hello})
 	var f *Frame
@@ -75,6 +79,7 @@ type link struct {
 	in inbox.Inbox
 
 	// guarded by end.mu
+	welcomed  uint64       // frames in up to the welcome
 	lastBytes int          // bounds the acks in the last frame of the queue that has any
 	acks      []*ackCall   // not answered yet, in the order of their frames
 	events    []*eventCall // likewise
@@ -91,6 +96,13 @@ type ackCall struct {
 type eventCall struct {
 	frame *Frame
 	done  chan error // holds one
+}
+
+// Proven implements transport.Prover.
+func (l *link) Proven() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.received > l.welcomed
 }
 
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
@@ -83,13 +82,7 @@ func toWire(err error) Close {
 	return Close{Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter.Seconds()}
 }
 
-// maxRetryAfter bounds what a peer may ask for, in seconds.
-const maxRetryAfter = 24 * 60 * 60
-
-func (c Close) err() *transport.Error {
-	seconds := min(max(c.RetryAfter, 0), maxRetryAfter)
-	return &transport.Error{Code: c.Code, Message: c.Message, RetryAfter: time.Duration(seconds * float64(time.Second))}
-}
+func (c Close) err() *transport.Error { return transport.PeerError(c.Code, c.Message, c.RetryAfter) }
 
 // Encode appends f to b as JSON, for pipes that carry bytes.
 func Encode(b *bytes.Buffer, f *Frame) error {

@@ -382,6 +382,7 @@ func TestSilentPeer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			agent, server := newMemoryPipe(4)
 			require.NoError(t, server.write([]byte(`{"n":1,"welcome":{"version":1,"keepalive":5}}`)))
+			start := time.Now().UTC()
 			l, err := framed.Dial(t.Context(), agent, transport.Hello{VM: "vm-1"}, framed.DialOptions{})
 			require.NoError(t, err)
 			began := time.Now()
@@ -389,7 +390,7 @@ func TestSilentPeer(t *testing.T) {
 			require.ErrorContains(t, err, "nothing was heard")
 			require.Equal(t, 10*time.Second, time.Since(began))
 			for _, want := range []framed.Frame{
-				{N: 1, Hello: &framed.Hello{Version: framed.Version, Hello: transport.Hello{VM: "vm-1"}}},
+				{N: 1, Hello: &framed.Hello{Version: framed.Version, Hello: transport.Hello{VM: "vm-1", Time: start}}},
 				{N: 2, Ping: true},
 			} {
 				f, err := server.Recv()

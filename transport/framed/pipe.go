@@ -2,9 +2,11 @@ package framed
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -27,8 +29,11 @@ const MaxHello = 64 << 10
 // Guarded is a Pipe that takes little of a peer before it is told who that is: one frame of MaxHello.
 type Guarded interface {
 	Pipe
-	// Trust is called once, by the goroutine that calls Recv, when the peer may say what the protocol has.
-	Trust()
+	// Trust is called once, by the goroutine that calls Recv: the peer's credentials are good, and the link of the
+	// VM is open. From now on the peer may say what the protocol has. A pipe that has to make something first, so
+	// that the peer can be heard, makes it here, and returns when it is there: the welcome is sent after Trust, and
+	// nothing that answers it must be lost. An error ends the link. Close unblocks Trust, too.
+	Trust() error
 }
 
 // Resting is a Pipe that tells when there is something to Recv, so that no goroutine need wait for it: the stack of one
@@ -60,7 +65,9 @@ const (
 
 var (
 	errLost   = errors.New("framed: a frame was lost, repeated or out of order")
-	errSilent = errors.New("framed: nothing was heard of the peer for too long")
+	errSilent = fmt.Errorf("framed: %w", transport.ErrSilent)
+	errEnded  = errors.New("framed: the link has ended")
+	errNoLink = errors.New("framed: the transport returned neither a link nor an error")
 )
 
 // end is what both halves have: the numbered ways in and out, liveness, and how it ends.
@@ -78,6 +85,8 @@ type end struct {
 	heard    time.Time // of the last frame in
 	idle     int       // frames in that said nothing, since
 	since    time.Time
+	pings    uint64 // out
+	pongs    uint64 // in, that answer them
 	timer    *time.Timer
 	recorded *Recorded   // to be sent, with commands if there are some in time
 	answerer *time.Timer // when it is sent at the latest; nil before the first
@@ -128,7 +137,8 @@ func (e *end) flush() {
 		f.N = e.sent
 		e.room.Broadcast()
 		e.mu.Unlock()
-		err := e.pipe.Send(f)
+		// mu is not locked here: a panic that passed would unlock it again, which ends the process.
+		err := safely.Do(func() error { return e.pipe.Send(f) })
 		e.mu.Lock()
 		switch {
 		case err != nil:
@@ -245,7 +255,11 @@ func (e *end) recvAny() (*Frame, error) {
 	e.received++
 	lost := f.N != e.received
 	e.heard = time.Now()
-	babbles := f.idle() && e.babbles()
+	answers := f.Pong && e.pongs < e.pings
+	if answers {
+		e.pongs++
+	}
+	babbles := f.idle() && !answers && e.babbles()
 	e.mu.Unlock()
 	switch {
 	case lost:
@@ -288,19 +302,24 @@ func (e *end) look() {
 		return
 	}
 	e.timer.Reset(2*e.keepalive - silence)
-	asking := len(e.queue) < maxQueued // a full queue asks loudly enough
-	if asking {
+	e.ping()
+	e.mu.Unlock()
+}
+
+// ping asks whether the peer lives, unless the queue is full, which asks loudly enough. mu is locked.
+func (e *end) ping() {
+	if len(e.queue) < maxQueued {
+		e.pings++
 		e.queue = append(e.queue, &Frame{Ping: true})
 		e.flush()
 	}
-	e.mu.Unlock()
 }
 
 // partingTime is how long a link that ends may take to tell the peer why.
 const partingTime = time.Second
 
-// stop ends the link for a reason of ours, soon; done is closed then. A reason that is for the peer is
-// told first.
+// stop ends the link for a reason of ours, soon: err says why once done is closed, and not before. A reason that is
+// for the peer is told first, which takes partingTime at most. Of a panic the peer is told that something has failed.
 func (e *end) stop(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -308,7 +327,10 @@ func (e *end) stop(err error) {
 	if e.err != nil || e.last != nil {
 		return
 	}
-	if !errors.As(err, &said) {
+	switch {
+	case errors.As(err, new(*safely.Panic)):
+		said = transport.Errorf(transport.CodeInternal, "the controller failed")
+	case !errors.As(err, &said):
 		e.finish(err)
 		return
 	}
@@ -325,10 +347,14 @@ func (e *end) stop(err error) {
 	}
 }
 
-// finish ends the link; the first reason counts. mu is locked.
+// finish ends the link; the first reason counts. That there is one is what says that the link has ended, so it is never
+// nil. mu is locked.
 func (e *end) finish(err error) {
 	if e.err != nil {
 		return
+	}
+	if err == nil {
+		err = errEnded
 	}
 	e.err = err
 	if e.timer != nil {
@@ -342,6 +368,7 @@ func (e *end) finish(err error) {
 	e.pipe.Close()
 }
 
+// reason is why the link has ended, and nil while it has not: also while it is ending.
 func (e *end) reason() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -29,7 +30,8 @@ func (s *Session) recordAll() {
 		frames := s.someAcks()
 		s.mu.Unlock()
 		began := time.Now()
-		err := s.recordSome(frames)
+		// mu is not locked here: a panic that passed would unlock it again, which ends the process.
+		err := safely.Do(func() error { return s.recordSome(frames) })
 		took := time.Since(began)
 		if err != nil {
 			s.stop(err)

@@ -2,11 +2,13 @@ package framed
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/outlet"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -47,9 +49,12 @@ func Serve(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) e
 // Accept is the beginning of Serve, up to the welcome. The rest is Run, or Start. If it fails, p is closed.
 func Accept(ctx context.Context, p Pipe, t transport.Transport, o ServeOptions) (*Session, error) {
 	s := newSession(ctx, p, &o)
-	if err := s.accept(s.ctx, t, o); err != nil {
+	if err := safely.Do(func() error { return s.accept(s.ctx, t, o) }); err != nil {
 		s.stop(err)
 		<-s.done
+		if s.link != nil {
+			s.link.Close()
+		}
 		s.rest()
 		s.unwatch()
 		s.cancel()
@@ -72,7 +77,7 @@ func newSession(ctx context.Context, p Pipe, o *ServeOptions) *Session {
 		o.Keepalive = DefaultKeepalive
 	}
 	s := &Session{end: newEnd(p), prompt: o.Prompt, quick: true}
-	s.crew.Engage(&s.mu, s.done)
+	s.crew.Engage(&s.mu, s.done, s.stop)
 	s.recorder.Do, s.taker.Do = s.record, s.take
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.unwatch = context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })
@@ -100,6 +105,7 @@ type Session struct {
 	crew            outlet.Crew
 	recorder, taker outlet.Hand
 	out             outlet.Outlet
+	seen            witness
 
 	// guarded by end.mu
 	acks      []numbered[ack.Ack] // not recorded yet
@@ -121,12 +127,16 @@ func (s *Session) full(frames int) bool {
 	return (frames >= maxQueued || s.waiting > maxQueuedBytes) && s.err == nil
 }
 
-// accept does the handshake.
+// accept does the handshake. It returns nil only with a link.
 func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOptions) error {
-	late := time.AfterFunc(handshake, func() { s.stop(transport.Errorf(transport.CodeProtocol, "no hello within %s", handshake)) })
+	noHello := transport.Errorf(transport.CodeProtocol, "no hello within %s", handshake)
+	late := time.AfterFunc(handshake, func() { s.stop(noHello) })
 	f, err := s.recvAny() // a stranger's pings are not answered
 	if !late.Stop() && err != nil {
-		return s.reason()
+		return noHello // reason would be nil for as long as the peer takes to read that
+	}
+	if errors.Is(err, errLost) { // nothing can have been lost before the first
+		return transport.Errorf(transport.CodeProtocol, "the first frame's number is not 1")
 	}
 	if err != nil {
 		return err
@@ -157,15 +167,22 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 		return transport.Errorf(transport.CodeInvalid, "hello holds a value out of range")
 	}
 	hello.AddHop(o.Name)
-	if s.link, err = t.Dial(ctx, hello); err != nil {
+	link, err := t.Dial(ctx, hello)
+	if err != nil {
 		return err
 	}
+	if link == nil {
+		return errNoLink
+	}
+	s.link = link // which whoever called closes from now on
 	if p, ok := s.pipe.(Guarded); ok {
-		p.Trust()
+		if err := p.Trust(); err != nil {
+			s.link.Close() // nobody has heard of it yet
+			return err
+		}
 	}
 	welcome := &Welcome{Version: min(f.Hello.Version, Version), Keepalive: o.Keepalive.Seconds()}
 	if err := s.send(&Frame{Welcome: welcome}); err != nil {
-		s.link.Close()
 		return err
 	}
 	s.begin(grant, o.Keepalive)
@@ -174,8 +191,13 @@ func (s *Session) accept(ctx context.Context, t transport.Transport, o ServeOpti
 
 // Run carries the link until it ends, and returns why. It or Start must be called.
 func (s *Session) Run() error {
-	s.open()
-	for s.read() {
+	if err := safely.Do(func() error {
+		s.open()
+		for s.read() {
+		}
+		return nil
+	}); err != nil {
+		s.stop(err)
 	}
 	return s.finishUp()
 }
@@ -184,24 +206,42 @@ func (s *Session) Run() error {
 // goroutine goes while nothing comes.
 func (s *Session) Start(over func(error)) {
 	go func() {
-		s.open()
+		if err := safely.Do(func() error { s.open(); return nil }); err != nil {
+			s.stop(err)
+		}
 		s.carry(over)
 	}()
 }
 
-// carry reads while something comes, and another goroutine does from then on.
+// carry reads while something comes. It is the root of its goroutine: where the pipe rests, another begins here later.
 func (s *Session) carry(over func(error)) {
-	wake := func() { s.carry(over) }
-	resting, ok := s.pipe.(Resting)
-	for !ok || !resting.Rest(wake) {
-		if !s.read() {
-			over(s.finishUp())
-			return
-		}
+	rests := false
+	if err := safely.Do(func() error {
+		rests = s.readUntilRest(func() { s.carry(over) })
+		return nil
+	}); err != nil {
+		s.stop(err)
+	}
+	if !rests {
+		over(s.finishUp())
 	}
 }
 
-func (s *Session) open() { s.out.Open(s.ctx, &s.crew, owner{s}, s.link, s.prompt) }
+// readUntilRest returns true when the pipe rests and will call wake, and false at the end of the link.
+func (s *Session) readUntilRest(wake func()) (rests bool) {
+	resting, ok := s.pipe.(Resting)
+	for !ok || !resting.Rest(wake) {
+		if !s.read() {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Session) open() {
+	s.witnesses()
+	s.out.Open(s.ctx, &s.crew, owner{s}, s.link, s.prompt)
+}
 
 // owner is a Session as its outlet sees it.
 type owner struct{ s *Session }
@@ -211,7 +251,11 @@ func (o owner) Unlock()     { o.s.mu.Unlock() }
 func (o owner) Ended() bool { return o.s.err != nil }
 
 func (o owner) Send(page []transport.Delivery) (written bool, err error) {
-	return o.s.sendFrame(&Frame{Commands: page})
+	written, err = o.s.sendFrame(&Frame{Commands: page})
+	o.s.mu.Lock() // only now: a ping of meanwhile may have gone before it
+	o.s.seen.handed += uint64(len(page))
+	o.s.mu.Unlock()
+	return written, err
 }
 
 func (o owner) Stop(err error) { o.s.stop(err) }
@@ -231,7 +275,8 @@ func (s *Session) finishUp() error {
 	if s.expiry != nil {
 		s.expiry.Stop()
 	}
-	s.link.Close()
+	s.stopAsking()
+	_ = safely.Do(s.link.Close) // nobody waits for how it went
 	s.crew.Wait()
 	s.rest()
 	return s.reason()
@@ -241,6 +286,9 @@ func (s *Session) finishUp() error {
 func (s *Session) read() bool {
 	f, err := s.recv()
 	if err == nil {
+		if f.Pong {
+			s.answered()
+		}
 		err = s.handle(f)
 	}
 	if err != nil {

@@ -3,6 +3,8 @@ package gcppubsub
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -23,6 +26,8 @@ type Options struct {
 	Google []option.ClientOption
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go to an emulator (PUBSUB_EMULATOR_HOST) on another machine, to which nobody speaks TLS.
+	Insecure bool
 }
 
 // Transport dials links over Pub/Sub. It is safe for concurrent use.
@@ -35,6 +40,9 @@ type Transport struct {
 // gcppubsub://PROJECT/PROJECT-OF-LINKS where links are in another. Each link has a connection of its own.
 func New(url string, o Options) (*Transport, error) {
 	s, err := newSettings(url, o.Prefix, o.Google)
+	if host := os.Getenv("PUBSUB_EMULATOR_HOST"); err == nil && host != "" {
+		err = secure.Check("http://"+host, secure.Use{Token: o.Token != nil, Insecure: o.Insecure})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +54,10 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "gcppubsub://PROJECT", "gcppubsub"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, Token: c.Token})
+	if c.TLS != nil {
+		return nil, transport.ErrTLSUnused
+	}
+	return New(c.Broker, Options{Prefix: c.Prefix, Token: c.Token, Insecure: c.Insecure})
 }
 
 // The subscription of a link exists when a controller has taken the hello.
@@ -88,7 +99,11 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		defer close(pulled)
 		l.pipe.Fail(bare(l.pull(pulling)))
 	}()
-	return broker.Dial(ctx, "gcppubsub", l.pipe, hello, t.token)
+	link, err := broker.Dial(ctx, "gcppubsub", l.pipe, hello, t.token, nil)
+	if errors.Is(err, broker.ErrNoAnswer) { // a hello that is refused is dropped
+		err = fmt.Errorf("%w: none listens, or none takes these credentials", err)
+	}
+	return link, err
 }
 
 // outgoing is a link of an agent.

@@ -12,6 +12,8 @@ import (
 	pubsub "cloud.google.com/go/pubsub/v2/apiv1"
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,6 +23,7 @@ import (
 const (
 	connectTimeout = 10 * time.Second
 	callTimeout    = 5 * time.Second
+	longestPause   = 5 * time.Second // before gRPC connects again
 	proven         = 10 * time.Second
 )
 
@@ -89,7 +92,13 @@ type client struct {
 
 // connect makes a client. Nothing has been tried then but to find credentials.
 func (s *settings) connect(ctx context.Context) (*client, error) {
-	topics, err := pubsub.NewTopicAdminClient(ctx, append([]option.ClientOption{option.WithGRPCConnectionPool(1)}, s.options...)...)
+	// By default gRPC waits up to two minutes before it connects again, and each call fails meanwhile.
+	again := backoff.DefaultConfig
+	again.MaxDelay = longestPause
+	topics, err := pubsub.NewTopicAdminClient(ctx, append([]option.ClientOption{
+		option.WithGRPCConnectionPool(1),
+		option.WithGRPCDialOption(grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: connectTimeout})),
+	}, s.options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("gcppubsub: %w", bare(err))
 	}

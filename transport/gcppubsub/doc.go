@@ -20,7 +20,10 @@
 //
 // A message whose number has come before is dropped, and one that skips a number ends its link. The
 // topic and the subscription of a link are made by the controller that takes the hello, which is how two
-// controllers do not take the same, and go with the link. Those of a controller that was killed are
+// controllers do not take the same, and go with the link. They are made once the credentials of the hello are found good
+// and the VM is let in: for a hello that is refused, whoever refuses it and why, nothing is made, and so there is no way
+// to say so. Its agent gives up after 15 s. That an agent was superseded, that its credentials are revoked, and when to
+// come back it hears on a link that is open, and not when it dials. Those of a controller that was killed are
 // deleted by another, a day after: its own subscription has expired then. A link has resources of its own
 // because Pub/Sub charges for what a filter drops, and because streams that share a subscription, as
 // those of a half-open link and of the next, take each other's messages.
@@ -55,6 +58,12 @@
 // names an emulator. A project may have 10,000 topics and 10,000 subscriptions, so about as many VMs at a
 // time. Who adds a subscription to PREFIX-hello and PREFIX-up, or to the topic of a link, can watch,
 // secrets included.
+//
+// # When Pub/Sub is away
+//
+// A project that cannot be reached, or refuses credentials, is tried again for as long as it takes: by a controller after
+// pauses of at most 8 s, by an agent after those of its own backoff, of at most 30 s. Listener.Ready says whether it is
+// there, and why not.
 //
 // # What a VM costs
 //

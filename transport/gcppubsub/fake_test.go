@@ -86,15 +86,3 @@ func say(t *testing.T, s *pstest.Server, vm, in string) {
 	require.NoError(t, err)
 	s.PublishOrdered(topics+"hello", b, map[string]string{"vm": vm, "session": session, "n": "1"}, vm)
 }
-
-// answer is the first message of the controller to what say has said.
-func answer(t *testing.T, s *pstest.Server) *pubsubpb.PubsubMessage {
-	t.Helper()
-	for {
-		r, err := s.GServer.Pull(t.Context(), &pubsubpb.PullRequest{Subscription: subs + "link-" + session, MaxMessages: 1})
-		if err == nil && len(r.ReceivedMessages) > 0 {
-			return r.ReceivedMessages[0].Message
-		}
-		require.NoError(t, t.Context().Err())
-	}
-}

@@ -2,9 +2,11 @@ package gcppubsub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -36,6 +38,9 @@ type ListenOptions struct {
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 1 min, since each message costs.
 	Keepalive time.Duration
+	// RetryOnFailedConnect has Listen return a Listener also where it cannot connect: it goes on trying, as it does
+	// after a loss. Default: Listen returns why it cannot. Without credentials to try it with Listen fails in any case.
+	RetryOnFailedConnect bool
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -48,20 +53,23 @@ type Listener struct {
 	links *broker.Server
 
 	mu       sync.Mutex
-	sessions map[string]*incoming // whose topics exist, or are being made
+	sessions map[string]*incoming // that are being answered, or are links, or whose topics are being deleted
 	fewer    *sync.Cond           // sessions
 }
 
 // incoming is a link of a controller.
 type incoming struct {
 	inbox
-	left chan struct{} // closed when the agent has said goodbye
-	once sync.Once
+	opened atomic.Bool   // its topic and subscription are there; before, nothing is said and nothing is heard
+	left   chan struct{} // closed when the agent has said goodbye
+	once   sync.Once
+	made   bool // something of its topic and subscription may be there; of Open, and of Release after it
 }
 
 // Listen connects to the project at url and serves t to the agents that dial it, until Close. What is
-// missing of topics and subscriptions is made. The context bounds the attempt to connect. What is lost
-// later ends its links and is made anew for as long as it takes.
+// missing of topics and subscriptions is made. The context bounds the first attempt to connect. What is lost
+// later ends its links and is made anew for as long as it takes, with pauses of at most 8 s, whatever Pub/Sub says: Ready
+// tells whether it is there.
 func Listen(ctx context.Context, url string, t transport.Transport, o ListenOptions) (*Listener, error) {
 	s, err := newSettings(url, o.Prefix, o.Google)
 	if err != nil {
@@ -80,11 +88,10 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		sessions: map[string]*incoming{},
 	}
 	l.fewer = sync.NewCond(&l.mu)
-	if _, err := l.prepare(ctx); err != nil {
+	if err := broker.Keep(ctx, l.links, o.RetryOnFailedConnect, l.prepare, l.receive); err != nil {
 		c.Close()
 		return nil, err
 	}
-	l.links.Go(func() { broker.Keep(l.links, struct{}{}, l.prepare, l.receive) })
 	l.links.Go(l.sweep)
 	return l, nil
 }
@@ -133,10 +140,9 @@ func (l *Listener) receive(ctx context.Context, _ struct{}) error {
 func (l *Listener) handOn(m *pubsubpb.PubsubMessage) {
 	l.mu.Lock()
 	i := l.sessions[m.Attributes[attrSession]]
-	ours := i != nil && i.pipe != nil
 	l.mu.Unlock()
-	if !ours {
-		return
+	if i == nil || !i.opened.Load() {
+		return // a stranger's: who has a link speaks after its welcome
 	}
 	if len(m.Data) == 0 {
 		i.once.Do(func() { close(i.left) })
@@ -144,59 +150,79 @@ func (l *Listener) handOn(m *pubsubpb.PubsubMessage) {
 	i.take(m)
 }
 
-// greet answers a hello, if no other controller does.
+// greet answers a hello. Where it is refused nothing is made for it, and so its agent cannot be told: it gives up.
 func (l *Listener) greet(m *pubsubpb.PubsubMessage) {
 	vm, session := m.Attributes[attrVM], m.Attributes[attrSession]
 	if transport.ValidateVM(vm) != nil || !broker.Session(session) {
-		l.links.Log.Info("a hello that makes no sense", "vm_id", vm, "session", session)
+		l.links.Senseless(slog.String("vm_id", vm), slog.String("session", session))
 		return
 	}
 	if time.Since(m.PublishTime.AsTime()) > broker.AnswerTime {
 		return
 	}
-	done, ok := l.links.Greet(vm)
-	if !ok {
+	greeting := l.links.Greet(vm, len(m.Data))
+	if greeting == nil {
 		return
 	}
 	i := &incoming{left: make(chan struct{})}
+	l.prepareLink(i, vm, session)
 	l.mu.Lock()
 	known := l.sessions[session] != nil
 	if !known {
 		l.sessions[session] = i
 	}
 	l.mu.Unlock()
-	if known {
-		done()
-		return // the message came twice
-	}
-	go l.serve(i, vm, session, m, done)
-}
-
-func (l *Listener) serve(i *incoming, vm, session string, hello *pubsubpb.PubsubMessage, done func()) {
-	if err := l.makeLink(l.links.Context(), session); err != nil {
-		if status.Code(err) != codes.AlreadyExists { // it is another controller's
-			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", bare(err))
-		}
-		l.remove(session)
-		done()
+	if known { // the message came twice
+		greeting.Drop()
 		return
 	}
+	i.pipe.Deliver(m.Data)
+	l.links.Serve(greeting, i.pipe, broker.Hello{VM: vm})
+}
+
+// prepareLink gives a link its pipe, which makes the link's topic and subscription when it is trusted.
+func (l *Listener) prepareLink(i *incoming, vm, session string) {
 	out := &outbox{
 		client: l.client, topic: l.link(session).topic(), key: session,
 		attributes: map[string]string{attrSession: session, attrFrom: l.id},
 	}
-	pipe := broker.NewPipe(broker.PipeOptions{
+	i.inbox = inbox{n: 1, pipe: broker.NewPipe(broker.PipeOptions{
 		Name:    "gcppubsub",
 		Guarded: true,
-		Publish: out.publish,
-		Release: func() { go l.forget(session, i) },
-	})
-	l.mu.Lock()
-	i.inbox = inbox{pipe: pipe, n: 1}
-	l.mu.Unlock()
-	pipe.Deliver(hello.Data)
-	l.links.Serve(pipe, vm, transport.Credentials{}, done)
+		Publish: func(ctx context.Context, b []byte) error {
+			if !i.opened.Load() {
+				return nil
+			}
+			return out.publish(ctx, b)
+		},
+		Open: func(ctx context.Context) error { return l.open(ctx, i, vm, session) },
+		Release: func() {
+			if i.made {
+				go l.forget(session, i) // Close waits for the session to be removed
+			} else {
+				l.remove(session)
+			}
+		},
+	})}
 }
+
+// open makes what a link needs.
+func (l *Listener) open(ctx context.Context, i *incoming, vm, session string) error {
+	var err error
+	i.made, err = l.makeLink(ctx, session)
+	if status.Code(err) == codes.AlreadyExists {
+		return errTaken
+	}
+	if err != nil {
+		l.links.CannotTake(vm, bare(err))
+		return bare(err)
+	}
+	i.opened.Store(true)
+	return nil
+}
+
+// errTaken is why a hello is not answered that came to two controllers.
+var errTaken = errors.New("another controller has taken this hello")
 
 // forget deletes what a link had, when the agent has read the last of it.
 func (l *Listener) forget(session string, i *incoming) {
@@ -208,7 +234,7 @@ func (l *Listener) forget(session string, i *incoming) {
 	case <-late.C:
 	}
 	if err := l.deleteLink(l.link(session)); err != nil {
-		l.links.Log.Warn("cannot delete what a link had", "session", session, "error", bare(err))
+		l.links.Peers.Write(context.Background(), slog.LevelWarn, "cannot delete what a link had", "", slog.String("session", session), slog.Any("error", bare(err)))
 	}
 }
 
@@ -226,6 +252,9 @@ func (l *Listener) awaitNoSessions() {
 		l.fewer.Wait()
 	}
 }
+
+// Ready returns nil while agents can dial over the broker, and else why there is no connection to it.
+func (l *Listener) Ready() error { return l.links.Ready() }
 
 // Close ends all links, deletes what they had, and waits for that. End the links at the controller
 // first, with its Shutdown, for agents to be told when to come back.

@@ -11,8 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/miglink/miglink/internal/broker"
 )
 
 const (
@@ -55,16 +53,15 @@ func (c *client) makeSubscription(ctx context.Context, s *pubsubpb.Subscription)
 	return unless(err, codes.AlreadyExists)
 }
 
-// makeLink makes what a link needs. One that exists is somebody else's.
-func (l *Listener) makeLink(ctx context.Context, session string) error {
-	ctx, cancel := context.WithTimeout(ctx, broker.AnswerTime)
-	defer cancel()
+// makeLink makes what a link needs, and says whether some of it is there, and is ours to delete. A topic that exists is
+// somebody else's, and so may one be whose making was not answered: where it is ours after all, sweep finds it.
+func (l *Listener) makeLink(ctx context.Context, session string) (made bool, err error) {
 	n := l.link(session)
 	if _, err := l.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: n.topic(), Labels: map[string]string{controllerLabel: l.id}}, once()); err != nil {
-		return err
+		return false, err
 	}
-	_, err := l.subs.CreateSubscription(ctx, subscription(n, n.topic(), aDay))
-	return unless(err, codes.AlreadyExists) // ours, by a try whose answer was lost: the topic is
+	_, err = l.subs.CreateSubscription(ctx, subscription(n, n.topic(), aDay))
+	return true, unless(err, codes.AlreadyExists) // ours, by a try whose answer was lost: the topic is
 }
 
 func (c *client) deleteLink(n name) error {

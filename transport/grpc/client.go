@@ -3,10 +3,10 @@ package grpc
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -26,32 +26,41 @@ const maxMessage = 2 << 20
 
 // Options are optional.
 type Options struct {
-	// TLS is for https. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	// TLS is for https, and an error for http. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
 }
 
 // Transport dials links over gRPC. It is safe for concurrent use.
 type Transport struct {
-	url string // of the server's root
-	o   Options
+	base    *url.URL // below which the service is
+	o       Options
+	proxyOf func(*http.Request) (*url.URL, error)
 }
 
-// New returns a Transport to the controller at url (http or https, as in transport.Config); its path is
-// not used, since gRPC has paths of its own. Each link has a connection of its own.
+// defaultPath is where the HTTP endpoints are. The service is beside it.
+const defaultPath = "/api/v1"
+
+// New returns a Transport to the controller at url (http or https, as in transport.Config). The service is below the path
+// of the URL, without the /api/v1 at its end: at the root for https://host and https://host/api/v1, and for
+// https://host/team/api/v1 below /team. Each link has a connection of its own. A proxy is taken from the environment, and
+// asked to CONNECT.
 func New(url string, o Options) (*Transport, error) {
-	base, err := httplink.ParseBase(url)
+	base, err := httplink.Base(url, secure.Use{TLS: o.TLS != nil, Token: o.Token != nil, Insecure: o.Insecure})
 	if err != nil {
 		return nil, err
 	}
 	o.TLS = secure.TLS(o.TLS)
-	return &Transport{url: base.Scheme + "://" + base.Host, o: o}, nil
+	base.Path = strings.TrimSuffix(base.Path, defaultPath)
+	return &Transport{base: base, o: o, proxyOf: http.ProxyFromEnvironment}, nil
 }
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	return New(c.URL, Options{TLS: c.TLS, Token: c.Token})
+	return New(c.URL, Options{TLS: c.TLS, Token: c.Token, Insecure: c.Insecure})
 }
 
 // Dial implements transport.Transport.
@@ -63,7 +72,10 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	if err := httplink.Authorize(ctx, header, t.o.Token); err != nil {
 		return nil, err
 	}
-	p := t.newPipe()
+	p, err := t.newPipe()
+	if err != nil {
+		return nil, fmt.Errorf("grpc: %w", err)
+	}
 	for k, v := range header {
 		p.stream.RequestHeader()[k] = v
 	}
@@ -78,32 +90,43 @@ type clientPipe struct {
 
 	mu     sync.Mutex
 	conn   net.Conn
+	plain  *plainConn // conn where it has no TLS; nil: none
 	closed bool
 }
 
-func (t *Transport) newPipe() *clientPipe {
+func (t *Transport) newPipe() (*clientPipe, error) {
+	ask, use, err := t.proxy()
+	if err != nil {
+		return nil, err
+	}
 	p := &clientPipe{}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         p.dial,
+	client := &http.Client{Transport: only{&http.Transport{
+		Proxy: http.ProxyURL(use),
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			if ask != nil {
+				conn, err := t.tunnel(ctx, ask, addr)
+				return p.connected(conn, err, true)
+			}
+			conn, err := dialTCP(ctx, addr)
+			return p.connected(conn, err, t.base.Scheme == "http")
+		},
 		TLSClientConfig:     t.o.TLS.Clone(), // net/http writes to it
 		TLSHandshakeTimeout: 10 * time.Second,
 		Protocols:           protocols,
 		ForceAttemptHTTP2:   true,
-	}}
+	}}}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	p.stream = miglinkv1connect.NewCommandLinkClient(client, t.url,
+	p.stream = miglinkv1connect.NewCommandLinkClient(client, t.base.String(),
 		connect.WithGRPC(), connect.WithCodec(codec{}), connect.WithAcceptCompression("gzip", nil, nil), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage)).Attach(ctx)
-	return p
+	return p, nil
 }
 
-func (p *clientPipe) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
-	conn, err := d.DialContext(ctx, network, addr)
+// connected keeps a connection that was made, unless the pipe was closed meanwhile.
+func (p *clientPipe) connected(conn net.Conn, err error, plain bool) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +135,10 @@ func (p *clientPipe) dial(ctx context.Context, network, addr string) (net.Conn, 
 	if p.closed {
 		conn.Close()
 		return nil, net.ErrClosed
+	}
+	if plain {
+		p.plain = &plainConn{Conn: conn}
+		conn = p.plain
 	}
 	p.conn = conn
 	return conn, nil
@@ -124,7 +151,7 @@ func (p *clientPipe) Send(f *framed.Frame) error {
 				err = why
 			}
 		}
-		return said(err)
+		return p.said(err)
 	}
 	return nil
 }
@@ -132,9 +159,9 @@ func (p *clientPipe) Send(f *framed.Frame) error {
 func (p *clientPipe) Recv() (*framed.Frame, error) {
 	m, err := p.stream.Receive()
 	if err != nil {
-		return nil, said(err)
+		return nil, p.said(err)
 	}
-	return fromControllerFrame(m)
+	return fromControllerFrame(m), nil
 }
 
 func (p *clientPipe) Close() error {
@@ -147,29 +174,4 @@ func (p *clientPipe) Close() error {
 		conn.Close()
 	}
 	return nil
-}
-
-// said tells what the peer answered in place of a stream from what was inferred.
-func said(err error) error {
-	var e *connect.Error
-	if !errors.As(err, &e) {
-		return fmt.Errorf("grpc: %w", err)
-	}
-	// connect has no name for an answer that is no gRPC.
-	if !connect.IsWireError(err) && !strings.HasPrefix(e.Message(), "HTTP status ") {
-		return fmt.Errorf("grpc: %w", httplink.Cause(e.Unwrap()))
-	}
-	return &transport.Error{Code: codeOf(e.Code()), Message: "the answer is " + e.Code().String() + ": " + e.Message()}
-}
-
-func codeOf(c connect.Code) transport.Code {
-	switch c {
-	case connect.CodeUnavailable, connect.CodeResourceExhausted, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeAborted:
-		return transport.CodeUnavailable
-	case connect.CodeUnauthenticated:
-		return transport.CodeUnauthorized
-	case connect.CodePermissionDenied:
-		return transport.CodeForbidden
-	}
-	return transport.CodeProtocol
 }

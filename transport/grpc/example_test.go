@@ -28,7 +28,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := web.NewServer(ctx, mux)
+	server := web.NewServer(ctx, mux, web.ServerOptions{})
 	defer server.Close()
 	go server.Serve(listener)
 

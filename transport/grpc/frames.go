@@ -67,7 +67,7 @@ func toAgentFrame(f *framed.Frame) *pb.AgentFrame {
 		h := f.Hello
 		out.Frame = &pb.AgentFrame_Hello{Hello: &pb.Hello{
 			Version: toCount(h.Version), VmId: text(h.VM), Instance: text(h.Instance), After: text(string(h.After)),
-			Window: toCount(h.Window), Uplink: h.Uplink, Via: text(h.Via),
+			Window: toCount(h.Window), Uplink: h.Uplink, Via: text(h.Via), Time: toTime(h.Time),
 		}}
 	case f.Acks != nil:
 		out.Frame = &pb.AgentFrame_Acks{Acks: &pb.Acks{Acks: each(f.Acks, toAck)}}
@@ -91,7 +91,7 @@ func fromAgentFrame(m *pb.AgentFrame) *framed.Frame {
 		h := m.Hello
 		f.Hello = &framed.Hello{Version: fromCount(h.GetVersion()), Hello: transport.Hello{
 			VM: h.GetVmId(), Instance: h.GetInstance(), After: transport.Cursor(h.GetAfter()),
-			Window: fromCount(h.GetWindow()), Uplink: h.GetUplink(), Via: h.GetVia(),
+			Window: fromCount(h.GetWindow()), Uplink: h.GetUplink(), Via: h.GetVia(), Time: fromTime(h.GetTime()),
 		}}
 	case *pb.AgentFrame_Acks:
 		f.Acks = each(m.Acks.GetAcks(), fromAck)
@@ -146,7 +146,7 @@ func toControllerFrame(f *framed.Frame) *pb.ControllerFrame {
 }
 
 // fromControllerFrame reads a frame of a controller.
-func fromControllerFrame(m *pb.ControllerFrame) (*framed.Frame, error) {
+func fromControllerFrame(m *pb.ControllerFrame) *framed.Frame {
 	f := &framed.Frame{N: m.GetN()}
 	switch m := m.GetFrame().(type) {
 	case *pb.ControllerFrame_Welcome:
@@ -154,13 +154,7 @@ func fromControllerFrame(m *pb.ControllerFrame) (*framed.Frame, error) {
 			Version: fromCount(m.Welcome.GetVersion()), Keepalive: m.Welcome.GetKeepalive().AsDuration().Seconds(),
 		}
 	case *pb.ControllerFrame_Commands:
-		f.Commands = make([]transport.Delivery, len(m.Commands.GetDeliveries()))
-		for i, d := range m.Commands.GetDeliveries() {
-			var err error
-			if f.Commands[i], err = fromDelivery(d); err != nil {
-				return nil, err
-			}
-		}
+		f.Commands = each(m.Commands.GetDeliveries(), fromDelivery)
 		if upto := m.Commands.GetRecordedUpto(); upto != 0 {
 			f.Recorded = &framed.Recorded{Upto: upto}
 		}
@@ -183,33 +177,34 @@ func fromControllerFrame(m *pb.ControllerFrame) (*framed.Frame, error) {
 	case *pb.ControllerFrame_Close:
 		f.Close = fromClose(m.Close)
 	}
-	return f, nil
+	return f
 }
 
 func toDelivery(d transport.Delivery) *pb.Delivery {
 	c := &pb.Command{
 		Id: d.ID, Type: string(d.Type), CreatedAt: toTime(d.CreatedAt), ExpiresAt: toTime(d.ExpiresAt),
-		IdempotencyKey: d.IdempotencyKey, SupersedeKey: d.SupersedeKey, Urgent: d.Urgent,
+		IdempotencyKey: d.IdempotencyKey, SupersedeKey: d.SupersedeKey, Urgent: d.Urgent, RunTimeout: d.RunTimeout.Count(),
 	}
 	setParameters(c, d.Command)
 	return &pb.Delivery{
 		Cursor: string(d.Cursor), Attempt: toCount(d.Attempt), Started: d.Started,
-		AckWithin: toDuration(time.Duration(d.AckWithin)), Command: c,
+		AckWithin: toDuration(time.Duration(d.AckWithin)), ExpiresIn: d.ExpiresIn, Command: c,
 	}
 }
 
-func fromDelivery(d *pb.Delivery) (transport.Delivery, error) {
+func fromDelivery(d *pb.Delivery) transport.Delivery {
 	c := d.GetCommand()
-	parameters, err := parameters(c)
 	return transport.Delivery{
 		Cursor: transport.Cursor(d.GetCursor()), Attempt: fromCount(d.GetAttempt()), Started: d.GetStarted(),
 		AckWithin: command.Duration(d.GetAckWithin().AsDuration()),
+		ExpiresIn: d.GetExpiresIn(),
 		Command: command.Command{
 			ID: c.GetId(), Type: command.Type(c.GetType()), CreatedAt: fromTime(c.GetCreatedAt()), ExpiresAt: fromTime(c.GetExpiresAt()),
 			IdempotencyKey: c.GetIdempotencyKey(), SupersedeKey: c.GetSupersedeKey(), Urgent: c.GetUrgent(),
-			Parameters: parameters,
+			RunTimeout: command.MillisecondsOf(c.GetRunTimeout()),
+			Parameters: parameters(c),
 		},
-	}, err
+	}
 }
 
 // stages are what an agent may say; any other is unspecified, which the controller refuses.
@@ -238,19 +233,19 @@ var stageNames = func() map[pb.Stage]ack.Stage {
 func toAck(a ack.Ack) *pb.Ack {
 	return &pb.Ack{
 		CommandId: text(a.CommandID), Stage: stages[a.Stage], Attempt: toCount(a.Attempt), Time: toTime(a.Time),
-		Reason: text(a.Reason), Result: a.Result, RetryAfter: toSeconds(a.RetryAfter),
+		Code: text(string(a.Code)), Reason: text(a.Reason), Result: a.Result, RetryAfter: toSeconds(a.RetryAfter), Run: text(a.Run), Again: a.Again, CreatedAt: toTime(a.CreatedAt), EndsIn: a.EndsIn,
 	}
 }
 
 func fromAck(a *pb.Ack) ack.Ack {
 	return ack.Ack{
 		CommandID: a.GetCommandId(), Stage: stageNames[a.GetStage()], Attempt: fromCount(a.GetAttempt()), Time: fromTime(a.GetTime()),
-		Reason: a.GetReason(), Result: document(a.GetResult()), RetryAfter: a.GetRetryAfter().AsDuration().Seconds(),
+		Code: ack.Code(a.GetCode()), Reason: a.GetReason(), Result: jsonOf(a.GetResult()), RetryAfter: a.GetRetryAfter().AsDuration().Seconds(), Run: a.GetRun(), Again: a.GetAgain(), CreatedAt: fromTime(a.GetCreatedAt()), EndsIn: a.GetEndsIn(),
 	}
 }
 
-// document is a JSON document, which an empty string is not.
-func document(b []byte) json.RawMessage {
+// jsonOf is a JSON document, which an empty string is not.
+func jsonOf(b []byte) json.RawMessage {
 	if len(b) == 0 {
 		return nil
 	}
@@ -276,7 +271,7 @@ func toEvent(e event.Event) *pb.Event {
 func fromEvent(e *pb.Event) event.Event {
 	out := event.Event{
 		Type: e.GetType(), Timestamp: fromTime(e.GetTimestamp()), VMID: e.GetVmId(), PoolID: e.GetPoolId(), OrgID: e.GetOrgId(),
-		Metadata: document(e.GetMetadata()),
+		Metadata: jsonOf(e.GetMetadata()),
 	}
 	if h := e.GetHeartbeat(); h != nil {
 		out.Heartbeat = &event.Heartbeat{MigletState: h.GetMigletState(), RunnerState: h.GetRunnerState()}

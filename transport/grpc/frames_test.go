@@ -3,6 +3,7 @@ package grpc
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,9 +25,10 @@ func TestFramesArrive(t *testing.T) {
 	t.Parallel()
 	closing := framed.Close{Code: transport.CodeUnavailable, Message: "stopping", RetryAfter: 1.5}
 	for _, f := range []framed.Frame{
-		{Hello: &framed.Hello{Version: 1, Hello: transport.Hello{VM: "vm-1", Instance: "i", After: "e.1.0", Window: 7, Uplink: true, Via: "sse"}}},
+		{Hello: &framed.Hello{Version: 1, Hello: transport.Hello{VM: "vm-1", Instance: "i", After: "e.1.0", Window: 7, Uplink: true, Via: "sse", Time: noon}}},
 		{Acks: []ack.Ack{
-			{CommandID: "c", Stage: ack.Deferred, Attempt: 2, Time: noon, Reason: "busy", RetryAfter: 2.5},
+			{CommandID: "c", Stage: ack.Deferred, Attempt: 2, Time: noon, Code: "no_room", Reason: "busy", RetryAfter: 2.5},
+			{CommandID: "e", Stage: ack.Started, Run: "r", Again: true, CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), EndsIn: 70_000},
 			{CommandID: "d", Stage: ack.Succeeded, Result: json.RawMessage(`{"a":1}`)},
 		}},
 		{Events: &[]event.Event{}},
@@ -53,10 +55,10 @@ func TestFramesArrive(t *testing.T) {
 	for _, f := range []framed.Frame{
 		{Welcome: &framed.Welcome{Version: 1, Keepalive: 15}},
 		{Commands: []transport.Delivery{{
-			Cursor: "e.1.0", Attempt: 2, Started: true, AckWithin: command.Duration(30 * time.Second),
+			Cursor: "e.1.0", Attempt: 2, Started: true, AckWithin: command.Duration(30 * time.Second), ExpiresIn: 1500,
 			Command: command.Command{
 				ID: "c", Type: "levitate", Parameters: command.Parameters(`{ "height": 1.50 }`), CreatedAt: noon, ExpiresAt: noon.Add(time.Hour),
-				IdempotencyKey: "k", SupersedeKey: "s", Urgent: true,
+				IdempotencyKey: "k", SupersedeKey: "s", Urgent: true, RunTimeout: command.MillisecondsOf(1500),
 			},
 		}}},
 		{Recorded: &framed.Recorded{Upto: 9, Refused: []framed.Refused{{Frame: 8, Index: 1, Close: closing}}}},
@@ -72,7 +74,7 @@ func TestFramesArrive(t *testing.T) {
 		require.NoError(t, err)
 		var m pb.ControllerFrame
 		require.NoError(t, proto.Unmarshal(b, &m))
-		got, err := fromControllerFrame(&m)
+		got := fromControllerFrame(&m)
 		require.NoError(t, err)
 		require.Equal(t, &f, got)
 	}
@@ -100,6 +102,8 @@ func TestParametersArrive(t *testing.T) {
 		{"set_log_level", `{"level":7}`, false},
 		{"cancel", `{"command_id":"c"}`, false},
 		{"mine", `{"x":"\ud800"}`, false},
+		{"update_config", `{"config_key":"k","config_value":` + nested(mostTyped-1) + `}`, true},
+		{"update_config", `{"config_key":"k","config_value":` + nested(mostTyped) + `}`, false},
 	} {
 		c := command.Command{ID: "c", Type: test.typ, Parameters: command.Parameters(test.json)}
 		m := toDelivery(transport.Delivery{Command: c})
@@ -109,13 +113,20 @@ func TestParametersArrive(t *testing.T) {
 		require.NoError(t, err, test.json)
 		var back pb.Delivery
 		require.NoError(t, proto.Unmarshal(b, &back))
-		d, err := fromDelivery(&back)
-		require.NoError(t, err)
-		require.Equal(t, test.json, string(d.Parameters))
+		require.Equal(t, test.json, string(fromDelivery(&back).Parameters))
 	}
-	_, err := fromDelivery(&pb.Delivery{Command: &pb.Command{Id: "c", Parameters: &pb.Command_Json{Json: []byte("{")}}})
-	require.ErrorIs(t, err, errNoParameters)
+	// What is no JSON ends no link: it can be passed on, and no agent runs it.
+	for _, c := range []*pb.Command{
+		{Id: "c", Parameters: &pb.Command_Json{Json: []byte("{")}},
+		{Id: "c", Parameters: &pb.Command_Json{}},
+	} {
+		d := fromDelivery(&pb.Delivery{Command: c})
+		require.True(t, json.Valid(d.Parameters))
+		require.ErrorIs(t, d.Parameters.Validate(), command.ErrInvalid)
+	}
 }
+
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
 // What JSON would have made readable by itself does not end a link: text that is not UTF-8, numbers that
 // make no sense, stages that are none.
@@ -125,7 +136,7 @@ func TestOddValues(t *testing.T) {
 		Hello: &framed.Hello{Version: -1, Hello: transport.Hello{VM: "\xff", Instance: "\xff", After: "\xff", Window: -1, Via: "\xff"}},
 	}))
 	require.NoError(t, err)
-	m := toAgentFrame(&framed.Frame{Acks: []ack.Ack{{CommandID: "c\xff", Stage: "made_up", Attempt: -1, Reason: "\xff"}}})
+	m := toAgentFrame(&framed.Frame{Acks: []ack.Ack{{CommandID: "c\xff", Stage: "made_up", Attempt: -1, Code: "\xff", Reason: "\xff"}}})
 	_, err = proto.Marshal(m)
 	require.NoError(t, err)
 	require.ErrorIs(t, fromAgentFrame(m).Acks[0].Validate(), ack.ErrInvalid)
@@ -154,10 +165,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		var controller pb.ControllerFrame
 		if proto.Unmarshal(b, &controller) == nil {
-			frame, err := fromControllerFrame(&controller)
-			if err != nil {
-				return
-			}
+			frame := fromControllerFrame(&controller)
 			var out bytes.Buffer
 			if err := framed.Encode(&out, frame); err != nil {
 				t.Fatal(err)

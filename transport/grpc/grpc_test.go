@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,7 @@ func newWorld(t *testing.T, o grpc.HandlerOptions) *world {
 	require.NoError(t, err)
 	w.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	w.server = web.NewServer(ctx, mux)
+	w.server = web.NewServer(ctx, mux, web.ServerOptions{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -216,9 +217,9 @@ func TestIdle(t *testing.T) {
 		defer c.Close()
 		mux := http.NewServeMux()
 		mux.Handle(grpc.Handler(c, grpc.HandlerOptions{Keepalive: 10 * time.Minute}))
-		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), mux))
+		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), mux, web.ServerOptions{}))
 		defer stop()
-		s := miglinkv1connect.NewCommandLinkClient(client, "http://controller", connect.WithGRPC()).Attach(t.Context())
+		s := miglinkv1connect.NewCommandLinkClient(client, "http://localhost", connect.WithGRPC()).Attach(t.Context())
 		require.NoError(t, s.Send(&pb.AgentFrame{N: 1, Frame: &pb.AgentFrame_Hello{Hello: &pb.Hello{Version: 1, VmId: "vm-1", Instance: "i-1"}}}))
 		welcome, err := s.Receive()
 		require.NoError(t, err)
@@ -275,11 +276,11 @@ func TestDialErrors(t *testing.T) {
 		says      string
 	}{
 		{"nobody there", "http://127.0.0.1:1", nil, "refused"},
-		{"no gRPC", answer(http.NotFound), transport.ErrProtocol, ""},
-		{"a login page", answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }), nil, "content-type"},
-		{"overloaded", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }), transport.ErrUnavailable, ""},
-		{"no credentials", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }), transport.ErrUnauthorized, ""},
-		{"no HTTP/2", old.URL, nil, "grpc: "},
+		{"no gRPC", answer(http.NotFound), nil, "answered 404"},
+		{"a login page", answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }), nil, "Content-Type text/html"},
+		{"overloaded", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }), nil, "answered 503"},
+		{"no credentials", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }), nil, "answered 401"},
+		{"no HTTP/2", old.URL, nil, "nothing in HTTP/2 came from the controller's address, and gRPC needs it all the way: serve it by web.NewServer"},
 	} {
 		_, err := dial(t, test.url, grpc.Options{})
 		require.ErrorContains(t, err, test.says, test.name)
@@ -291,6 +292,49 @@ func TestDialErrors(t *testing.T) {
 	}
 	_, err := grpc.New("controller:8080", grpc.Options{})
 	require.ErrorContains(t, err, "neither http:// nor https://")
+}
+
+// A status that a proxy makes is not the controller's, and what the controller answers by itself is.
+func TestWhoseStatus(t *testing.T) {
+	t.Parallel()
+	serve := func(h http.Handler) string {
+		s := web.NewServer(context.Background(), h, web.ServerOptions{})
+		l := httptest.NewUnstartedServer(h)
+		l.Config = s
+		l.Start()
+		t.Cleanup(l.Close)
+		return l.URL
+	}
+	status := func(code string, more http.Header) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			h := w.Header()
+			h.Set("Content-Type", "application/grpc")
+			h.Set("Grpc-Status", code)
+			h.Set("Grpc-Message", "upstream%20is%20away")
+			maps.Copy(h, more)
+		})
+	}
+	_, err := dial(t, serve(status("14", nil)), grpc.Options{})
+	require.ErrorAs(t, err, new(*transport.ForeignError))
+	require.ErrorContains(t, err, "UNAVAILABLE: upstream is away")
+	_, err = dial(t, serve(status("7", nil)), grpc.Options{})
+	require.ErrorAs(t, err, new(*transport.ForeignError))
+	_, err = dial(t, serve(status("7", http.Header{"Miglink-Error": {"revoked"}})), grpc.Options{})
+	require.ErrorIs(t, err, transport.ErrRevoked)
+
+	// The guard of a handler refuses a host that is not allowed.
+	c := controller.New(memory.New(), controller.Options{})
+	t.Cleanup(func() { c.Close() })
+	_, h := grpc.Handler(c, grpc.HandlerOptions{})
+	_, err = dial(t, serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Host = "elsewhere.example"
+		h.ServeHTTP(w, r)
+	})), grpc.Options{})
+	require.ErrorIs(t, err, transport.ErrForbidden)
+	// And a controller without gRPC says so itself.
+	_, err = dial(t, serve(web.Handler(c, web.Options{})), grpc.Options{})
+	require.ErrorIs(t, err, transport.ErrInvalid)
+	require.ErrorContains(t, err, "no such endpoint")
 }
 
 // A server that accepts and says nothing does not hold a dial longer than its context allows.
@@ -353,7 +397,7 @@ func goAway(t *testing.T, w *world) {
 	_ = w.server.Shutdown(ctx) // the streams outlive it
 	l, err := net.Listen("tcp", w.addr)
 	require.NoError(t, err)
-	next := web.NewServer(context.Background(), w.server.Handler)
+	next := web.NewServer(context.Background(), w.server.Handler, web.ServerOptions{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

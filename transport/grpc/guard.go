@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
@@ -22,6 +26,7 @@ import (
 type envelopes struct {
 	io.ReadCloser
 	most int // bytes of a message
+	more int // messages that may come; negative: no bound
 
 	head [5]byte // flags, and the length of the message
 	had  int     // bytes of the head
@@ -30,7 +35,7 @@ type envelopes struct {
 }
 
 func newEnvelopes(body io.ReadCloser) *envelopes {
-	return &envelopes{ReadCloser: body, most: framed.MaxHello}
+	return &envelopes{ReadCloser: body, most: framed.MaxHello, more: -1}
 }
 
 func (e *envelopes) Read(b []byte) (int, error) {
@@ -54,10 +59,40 @@ func (e *envelopes) Read(b []byte) (int, error) {
 		e.err = transport.Errorf(transport.CodeProtocol, "a message is compressed, which was not agreed on")
 	case e.left > e.most:
 		e.err = transport.Errorf(transport.CodeTooLarge, "a message is larger than %d bytes", e.most)
+	case e.more == 0:
+		e.err = transport.Errorf(transport.CodeRateLimited, "there are more messages than one stream may have; open another")
 	default:
+		e.more = max(e.more-1, -1)
 		return n, err
 	}
 	return 0, e.err
+}
+
+// onlyGRPC serves requests that speak gRPC, and refuses others before anything of their body is read.
+func onlyGRPC(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isGRPC(r.Header.Get("Content-Type")) {
+			httplink.WriteError(w, httplink.WithStatus(http.StatusUnsupportedMediaType,
+				transport.Errorf(transport.CodeInvalid, "this endpoint speaks gRPC with Protocol Buffers: the Content-Type has to be application/grpc")))
+			return
+		}
+		h(w, r)
+	})
+}
+
+// refuse answers who speaks gRPC as gRPC does where there is nothing but trailers, and others with a problem document.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if !isGRPC(r.Header.Get("Content-Type")) || r.ProtoMajor < 2 {
+		httplink.WriteError(w, err)
+		return
+	}
+	e := transport.AsError(err)
+	h := w.Header()
+	h.Set("Content-Type", "application/grpc")
+	h.Set("Grpc-Status", strconv.FormatUint(uint64(statusOf(e.Code)), 10))
+	h.Set("Grpc-Message", url.PathEscape(e.Message)) // percent-encoded, says gRPC
+	h.Set(codeHeader, string(e.Code))
+	w.WriteHeader(http.StatusOK)
 }
 
 // isGRPC says whether a request speaks gRPC with Protocol Buffers, and none of the other protocols that

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"connectrpc.com/grpcreflect"
 
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
@@ -27,6 +27,9 @@ const writeTimeout = 15 * time.Second
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -40,28 +43,18 @@ func Handler(t transport.Transport, o HandlerOptions) (path string, h http.Handl
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &service{t: t, keepalive: o.Keepalive, log: o.Log.With("component", "grpc")}
+	s := &service{t: t, keepalive: o.Keepalive, log: peerlog.New(o.Log.With("component", "grpc"))}
 	s.door = door.New(o.Authenticator, s.log)
 	path, inner := miglinkv1connect.NewCommandLinkHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCodec(codec{}), connect.WithCompression("gzip", nil, nil)) // what is small may be large once unpacked
-	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isGRPC(r.Header.Get("Content-Type")) {
-			http.Error(w, "this endpoint speaks gRPC with Protocol Buffers", http.StatusUnsupportedMediaType)
-			return
-		}
+	// A link lives as long as its stream. Its hello, and silence, have limits in framed.
+	guard := httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts, Agents: true, Stream: true, Refuse: refuse}
+	return path, guard.Handler(onlyGRPC(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{request: r, deadline: http.NewResponseController(w), body: newEnvelopes(r.Body)}
 		bounded := r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		bounded.Body = c.body
 		inner.ServeHTTP(w, bounded)
-	})
-}
-
-// Reflection lets tools like grpcurl look at the service. It serves the paths that it returns.
-func Reflection() map[string]http.Handler {
-	r := grpcreflect.NewStaticReflector(miglinkv1connect.CommandLinkName)
-	v1, h1 := grpcreflect.NewHandlerV1(r)
-	alpha, h2 := grpcreflect.NewHandlerV1Alpha(r)
-	return map[string]http.Handler{v1: h1, alpha: h2}
+	}))
 }
 
 // call is the HTTP request of a stream, which connect does not hand on.
@@ -77,27 +70,31 @@ type service struct {
 	t         transport.Transport
 	door      door.Door
 	keepalive time.Duration
-	log       *slog.Logger
+	log       *peerlog.Log
 }
 
 // Attach implements the generated interface.
 func (s *service) Attach(ctx context.Context, stream *connect.BidiStream[pb.AgentFrame, pb.ControllerFrame]) error {
 	c := ctx.Value(callKey{}).(*call)
-	var vm string
+	var vm string // once it has shown that it is
 	err := framed.Serve(ctx, &serverPipe{stream: stream, call: c}, s.t, framed.ServeOptions{
 		Name: "grpc", Keepalive: s.keepalive,
 		Authenticate: func(_ context.Context, name, _ string) (transport.Grant, error) {
-			vm = name
-			return s.door.Enter(c.request.Context(), name, httplink.Credentials(c.request))
+			grant, err := s.door.Enter(c.request.Context(), name, httplink.Credentials(c.request))
+			if err == nil {
+				vm = name
+			}
+			return grant, err
 		},
 	})
+	s.log.Ended(ctx, vm, err)
 	var said *transport.Error
 	if !errors.As(err, &said) {
-		s.log.Debug("link ended", "vm_id", vm, "error", err)
 		return nil
 	}
-	s.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
-	return connect.NewError(statusOf(said.Code), errors.New(string(said.Code)))
+	status := connect.NewError(statusOf(said.Code), errors.New(string(said.Code)))
+	status.Meta().Set(codeHeader, string(said.Code))
+	return status
 }
 
 // statusOf is for those who only know gRPC; the close frame before it says more.
@@ -170,7 +167,10 @@ func (p *serverPipe) Recv() (*framed.Frame, error) {
 }
 
 // Trust implements framed.Guarded.
-func (p *serverPipe) Trust() { p.body.most = maxMessage }
+func (p *serverPipe) Trust() error {
+	p.body.most = maxMessage
+	return nil
+}
 
 // Close leaves the stream to end with the handler, so that what was sent arrives.
 func (p *serverPipe) Close() error {

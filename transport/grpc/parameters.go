@@ -3,12 +3,12 @@ package grpc
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/document"
 	"github.com/miglink/miglink/internal/wirejson"
 	pb "github.com/miglink/miglink/transport/grpc/miglinkv1"
 )
@@ -17,7 +17,7 @@ import (
 // out at the other end is what was sent.
 func setParameters(m *pb.Command, c command.Command) {
 	if typed(m, c) {
-		if back, err := parameters(m); err == nil && bytes.Equal(back, c.Parameters) {
+		if bytes.Equal(parameters(m), c.Parameters) {
 			return
 		}
 	}
@@ -52,6 +52,10 @@ func typed(m *pb.Command, c command.Command) bool {
 		if json.Unmarshal(c.Parameters, &p) != nil {
 			return false
 		}
+		// Each object of it takes three levels of messages, and each array two.
+		if depth, ok := document.Depth(c.Parameters); !ok || depth > mostTyped {
+			return false
+		}
 		value, err := structpb.NewValue(p.ConfigValue)
 		if err != nil {
 			return false
@@ -69,19 +73,25 @@ func typed(m *pb.Command, c command.Command) bool {
 	return true
 }
 
-var errNoParameters = errors.New("grpc: the controller sent a command whose parameters do not encode")
+// mostTyped is how deep parameters may be nested to go typed: Protocol Buffers of other languages refuse a message with more
+// than 100 levels.
+const mostTyped = 16
+
+// unreadable stands for parameters that do not decode. It is JSON, so that whoever passes a command on can, and no object,
+// so that the agent rejects that command, and it alone: an error would end the link, and each one that follows.
+var unreadable = command.Parameters(`"these parameters were not JSON"`)
 
 // parameters are those of m as JSON; none are an empty object.
-func parameters(m *pb.Command) (command.Parameters, error) {
+func parameters(m *pb.Command) command.Parameters {
 	var p command.Params
 	switch m := m.GetParameters().(type) {
 	case nil:
-		return command.Parameters("{}"), nil
+		return command.Parameters("{}")
 	case *pb.Command_Json:
 		if !json.Valid(m.Json) {
-			return nil, errNoParameters
+			return unreadable
 		}
-		return m.Json, nil
+		return m.Json
 	case *pb.Command_RegisterRunner:
 		r := m.RegisterRunner
 		p = command.RegisterRunner{
@@ -99,7 +109,7 @@ func parameters(m *pb.Command) (command.Parameters, error) {
 	}
 	raw, err := wirejson.Marshal(p)
 	if err != nil {
-		return nil, errNoParameters
+		return unreadable
 	}
-	return raw, nil
+	return raw
 }

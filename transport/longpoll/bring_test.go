@@ -23,7 +23,7 @@ import (
 // bring polls with acks, as a client in another language would.
 func bring(t *testing.T, client *http.Client, query, acks string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://controller/api/v1/vms/vm-1/commands?"+query, strings.NewReader(acks))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/api/v1/vms/vm-1/commands?"+query, strings.NewReader(acks))
 	require.NoError(t, err)
 	resp, err := client.Do(req)
 	require.NoError(t, err)
@@ -81,6 +81,7 @@ func TestBroughtByWhoIsShutOut(t *testing.T) {
 		_, p, _ := poll(t, client, "instance=i-1")
 		require.Len(t, p.Commands, 1)
 		poll(t, client, "instance=i-2")
+		poll(t, client, "instance=i-2") // now it was heard of
 		status, body := bring(t, client, "instance=i-1", "["+done(r.ID())+"]")
 		require.Equal(t, http.StatusConflict, status)
 		require.Contains(t, body, `"code":"superseded"`)
@@ -222,22 +223,26 @@ func TestReadOn(t *testing.T) {
 	})
 }
 
-// A controller that knows of no acks with a poll, or something in between that does not, is asked once, and told by
-// POSTs of acks from then on.
-func TestControllerWithoutIt(t *testing.T) {
+// Where something in between does not let a poll pass that brings acks, they go by themselves, and the link lives. Where it
+// knows no such request, there is no other from then on.
+func TestAcksDoNotPass(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		status int
 		doc    string
 		falls  bool
+		once   bool
 	}{
-		{http.StatusMethodNotAllowed, `{"code":"invalid"}`, true},
-		{http.StatusMethodNotAllowed, "", true},
-		{http.StatusForbidden, "", true},
-		{http.StatusNotFound, "", true},
-		{http.StatusNotImplemented, "", true},
-		{http.StatusForbidden, `{"code":"forbidden"}`, false},
-		{http.StatusBadGateway, "", false},
+		{http.StatusMethodNotAllowed, "", true, true},
+		{http.StatusForbidden, "", true, true},
+		{http.StatusForbidden, `{"type":"about:blank","code":"forbidden"}`, true, true},
+		{http.StatusNotFound, "", true, true},
+		{http.StatusNotImplemented, "", true, true},
+		{http.StatusBadGateway, "", true, false},
+		{http.StatusRequestEntityTooLarge, "", true, false},
+		{http.StatusOK, "", true, false},
+		{http.StatusNoContent, "", true, false},
+		{http.StatusForbidden, `{"type":"urn:miglink:error:forbidden","code":"forbidden"}`, false, false},
 	} {
 		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
 			s := &spy{seen: map[string]int{}, next: roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -247,8 +252,8 @@ func TestControllerWithoutIt(t *testing.T) {
 						w.Header().Set("Content-Type", "application/problem+json")
 					}
 					w.WriteHeader(test.status)
-					_, err := io.WriteString(w, test.doc)
-					return w.Result(), err
+					w.Body.WriteString(test.doc)
+					return w.Result(), nil
 				}
 				return client.Transport.RoundTrip(r)
 			})}
@@ -264,35 +269,59 @@ func TestControllerWithoutIt(t *testing.T) {
 				require.NoError(t, l.Close())
 				return
 			}
-			for _, r := range []*controller.Receipt{first, send(t, c), send(t, c)} {
+			for r, n := first, 0; n < 3; r, n = send(t, c), n+1 {
 				e, err := r.Wait(t.Context())
 				require.NoError(t, err)
 				require.Equal(t, ack.Succeeded, e.State.Stage)
 			}
-			require.Equal(t, 1, s.counts()["POST/commands"])
+			require.Equal(t, test.once, s.counts()["POST/commands"] == 1)
 			require.NoError(t, l.Close())
 		})
 	}
 }
 
-// An answer that does not say that the acks are recorded ends the link, and they are told again over another.
+// An answer that does not say that the acks are recorded is none of the controller's: they go by themselves, and nothing
+// that it holds is taken.
 func TestAnswerWithoutRecorded(t *testing.T) {
 	t.Parallel()
+	for _, body := range []string{
+		`{}`, `[`, `{"vm_id":"vm-1"}`, `{"vm_id":"vm-1","recorded":2}`, `{"vm_id":"vm-2","recorded":1}`, `{"vm_id":"vm-1","recorded":1,"refused":[7]}`,
+		`{"vm_id":"vm-1","recorded":1,"refused":[` + strings.Repeat(`{},`, ack.MaxBatch) + `{}]}`,
+		`{"vm_id":"vm-1","commands":[{"id":"c-9","type":"drain","attempt":1}],"cursor":"e.1.0"}`,
+	} {
+		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
+			r := send(t, c)
+			answers := make(chan error, 1)
+			l := direct(t, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/commands") {
+					return &http.Response{StatusCode: http.StatusOK, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+				}
+				return client.Transport.RoundTrip(r)
+			})}, func(l transport.Direct, page []transport.Delivery) {
+				require.Equal(t, r.ID(), page[0].ID)
+				l.Post(ends(page), func(err error) { answers <- err })
+			})
+			require.NoError(t, <-answers, body)
+			e, err := r.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, ack.Succeeded, e.State.Stage)
+			require.NoError(t, l.Close())
+		})
+	}
+}
+
+// What the controller cannot mean ends the link, and the acks are told again over another.
+func TestRefusalOfWhatWasNotSaid(t *testing.T) {
+	t.Parallel()
 	for body, says := range map[string]string{
-		`{}`:             "answered 0 acks of 1",
-		`{"recorded":2}`: "answered 2 acks of 1",
-		`{"recorded":1,"refused":[{"index":1,"code":"invalid"}]}`:                  "refused ack 1 of 1",
-		`{"recorded":1,"refused":[7]}`:                                             "not that of a controller",
-		`{"recorded":1,"refused":[` + strings.Repeat(`{},`, ack.MaxBatch) + `{}]}`: "not that of a controller",
-		`[`: "not that of a controller",
-		`{"vm_id":"vm-1","commands":[{"id":"c-9","type":"drain","attempt":1}],"cursor":"e.1.0"}`: "answered 0 acks of 1",
+		`{"vm_id":"vm-1","recorded":1,"refused":[{"index":1,"code":"invalid"}]}`: "refused ack 1 of 1",
 	} {
 		inWorld(t, func(t *testing.T, c *controller.Controller, client *http.Client) {
 			send(t, c)
 			answers := make(chan error, 1)
 			l := direct(t, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 				if r.Method == http.MethodPost {
-					return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+					return &http.Response{StatusCode: http.StatusOK, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 				}
 				return client.Transport.RoundTrip(r)
 			})}, func(l transport.Direct, page []transport.Delivery) {

@@ -3,12 +3,14 @@ package longpoll
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/uplink"
 )
@@ -27,6 +29,10 @@ type Options struct {
 	Client *http.Client
 	// Token is asked for a bearer token before each request. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
+	// Log gets a warning when something in between answers a POST in the controller's place. Default: none.
+	Log *slog.Logger
 	// Wait is how long the controller may hold a poll. Default: 25 s.
 	Wait time.Duration
 	// Grace is how long an answer may take beyond Wait; then the controller is dead. Default: 15 s.
@@ -39,12 +45,12 @@ type Transport struct {
 	o    Options
 	up   *uplink.Transport
 
-	getsOnly atomic.Bool // the controller, or what is in between, takes no acks with a poll: it is not asked again
+	getsOnly atomic.Bool // something in between lets no poll pass that brings acks: none is sent again
 }
 
 // New returns a Transport to the controller at url, as in transport.Config.
 func New(url string, o Options) (*Transport, error) {
-	base, err := httplink.ParseBase(url)
+	base, err := httplink.Base(url, secure.Use{Token: o.Token != nil, Insecure: o.Insecure})
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func New(url string, o Options) (*Transport, error) {
 	if o.Wait < time.Millisecond || o.Wait > maxWait {
 		return nil, fmt.Errorf("longpoll: a wait of %s is not within 1ms and %s", o.Wait, maxWait)
 	}
-	up, err := uplink.New(url, uplink.Options{Client: o.Client, Token: o.Token})
+	up, err := uplink.New(url, uplink.Options{Client: o.Client, Token: o.Token, Insecure: o.Insecure, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +75,19 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+	if _, err := httplink.Base(c.URL, httplink.UseOf(c)); err != nil {
+		return nil, err
+	}
+	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 }
 
 // Dial polls once, for what is there already; Receive hands it out.
 func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.Link, error) {
 	if hello.Uplink {
 		return t.up.Dial(ctx, hello)
+	}
+	if hello.Via != "" {
+		hello.Time = time.Time{} // each poll is a hello, and this one would be older each time
 	}
 	up, err := t.up.Attach(hello)
 	if err != nil {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
@@ -32,6 +34,9 @@ const (
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
 	// Context ends all polls over HTTP/1.1 that are held for a while with it: a request's own context goes when its
 	// connection is taken over. Default: none.
 	Context context.Context //nolint:containedctx // it is the server's, which has no method of its own
@@ -53,16 +58,16 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Context == nil {
 		o.Context = context.Background()
 	}
-	h := &handler{t: t, ctx: o.Context, log: o.Log.With("component", "longpoll")}
+	h := &handler{t: t, ctx: o.Context, log: peerlog.New(o.Log.With("component", "longpoll"))}
 	h.door = door.New(o.Authenticator, h.log)
-	return http.HandlerFunc(h.serve)
+	return httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts, Agents: true}.Handler(http.HandlerFunc(h.serve))
 }
 
 type handler struct {
 	t    transport.Transport
 	ctx  context.Context
 	door door.Door
-	log  *slog.Logger
+	log  *peerlog.Log
 }
 
 // page is the answer to a poll.
@@ -123,7 +128,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all can
-	if err == nil || r.Context().Err() == nil {                                      // somebody listens
+	said := (*transport.Error)(nil)
+	// A body that does not come in time ends the request's context, too, and its client is told.
+	if err == nil || errors.As(err, &said) || r.Context().Err() == nil {
 		h.answer(w, p, err)
 	}
 }
@@ -139,7 +146,7 @@ func (h *handler) answer(w http.ResponseWriter, p page, err error) {
 		return
 	}
 	if e := (*transport.Error)(nil); !errors.As(err, &e) {
-		h.log.Error("poll failed", "vm_id", p.VM, "error", err)
+		h.log.Write(h.ctx, slog.LevelError, "poll failed", p.VM, slog.Any("error", err))
 	}
 	httplink.WriteError(w, err)
 }
@@ -162,6 +169,7 @@ func (h *handler) poll(w http.ResponseWriter, r *http.Request) (page, error) {
 	}
 	wait = min(wait, maxWait)
 	hello.AddHop("longpoll")
+	hello.Heard = heard(r.URL.Query())
 	if r.Method == http.MethodPost {
 		if err := h.record(w, r, hello, &p); err != nil {
 			return p, err
@@ -182,6 +190,11 @@ func (h *handler) poll(w http.ResponseWriter, r *http.Request) (page, error) {
 	}
 	link.Close()
 	return p, err
+}
+
+// heard is what a poll shows of the one before.
+func heard(q url.Values) transport.Heard {
+	return transport.Heard{Poll: true, Answered: q.Get("answered") == "true", Unsaid: q.Get("unsaid") == "true", NoCursor: !q.Has("after")}
 }
 
 // receive waits so long for commands.
@@ -211,15 +224,16 @@ func (p *page) put(commands []transport.Delivery) {
 // record takes the acks that a poll brings. A link of their own does: they are facts, also where the VM may poll no
 // more.
 func (h *handler) record(w http.ResponseWriter, r *http.Request, hello transport.Hello, p *page) error {
-	body, err := httplink.ReadBody(w, r)
-	if err != nil {
-		return err
-	}
 	up, err := h.t.Dial(r.Context(), transport.Hello{VM: hello.VM, Instance: hello.Instance, Via: hello.Via, Uplink: true})
 	if err != nil {
 		return err
 	}
 	defer up.Close()
+	// Only now: how many bodies of a VM are read at a time is what its links are bounded by.
+	body, err := httplink.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
 	done, err := httplink.RecordAcks(r.Context(), up, body)
 	p.Recorded, p.Refused = len(done.Acks), done.Refusals()
 	return err

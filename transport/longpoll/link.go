@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miglink/miglink/ack"
@@ -29,7 +30,8 @@ type link struct {
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
 
-	direct bool // somebody wants to be called
+	polls  atomic.Int64 // that were answered
+	direct bool         // somebody wants to be called
 	loop   inbox.Loop
 
 	mu    sync.Mutex
@@ -159,8 +161,10 @@ func (l *link) next() ([]transport.Delivery, error) {
 // bring polls with acks, and has their calls answered.
 func (l *link) bring(acks []ack.Ack, calls []call) ([]transport.Delivery, error) {
 	p, err := l.poll(l.ctx, l.t.o.Wait.String(), acks)
-	if errors.Is(err, errGetsOnly) {
-		l.t.getsOnly.Store(true)
+	if foreign := (*transport.ForeignError)(nil); errors.As(err, &foreign) { // who gave it has recorded nothing
+		if slices.Contains(unknown, foreign.Status) {
+			l.t.getsOnly.Store(true)
+		}
 		for _, c := range calls {
 			l.Link.Post(acks[:c.n], c.done)
 			acks = acks[c.n:]
@@ -187,9 +191,6 @@ func (l *link) bring(acks []ack.Ack, calls []call) ([]transport.Delivery, error)
 
 // answer is what an answer says of n acks.
 func (p *page) answer(n int) (transport.AckErrors, error) {
-	if p.Recorded != n {
-		return nil, fmt.Errorf("longpoll: the controller answered %d acks of %d", p.Recorded, n)
-	}
 	errs, err := httplink.AckErrors(p.Refused, n)
 	if err != nil {
 		return nil, fmt.Errorf("longpoll: %w", err)
@@ -213,23 +214,33 @@ func (l *link) poll(ctx context.Context, wait string, acks []ack.Ack) (page, err
 	case ctx.Err() != nil:
 		return page{}, ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return page{}, fmt.Errorf("longpoll: no answer within %s of the end of the wait", l.t.o.Grace)
+		return page{}, fmt.Errorf("longpoll: %w: no answer within %s of the end of the wait", transport.ErrSilent, l.t.o.Grace)
 	default:
 		return page{}, err
 	}
 	if p.Cursor.Valid() {
 		l.hello.After = p.Cursor
 	}
+	l.polls.Add(1)
 	return p, nil
 }
 
-// errGetsOnly is of a controller that takes no acks with a poll.
-var errGetsOnly = errors.New("longpoll: the controller takes no acks with a poll")
+// Proven implements transport.Prover: the first poll was the dial's.
+func (l *link) Proven() bool { return l.polls.Load() > 1 }
 
 func (l *link) ask(ctx context.Context, wait string, acks []ack.Ack) (page, error) {
 	u := httplink.VMURL(l.t.base, l.hello.VM, "commands")
 	q := httplink.Query(l.hello)
 	q.Set("wait", wait)
+	q.Set("after", string(l.hello.After)) // also where it is empty: this client knows cursors
+	dials := l.polls.Load() == 0
+	if !dials {
+		q.Set("answered", "true")
+	}
+	// Whoever dials again with a cursor may have acks of before that are not recorded, which the link does not know of yet.
+	if dials && l.hello.After != "" || l.HasUnsaid() {
+		q.Set("unsaid", "true")
+	}
 	u.RawQuery = q.Encode()
 	req, err := request(ctx, u.String(), acks)
 	if err == nil {
@@ -243,24 +254,23 @@ func (l *link) ask(ctx context.Context, wait string, acks []ack.Ack) (page, erro
 		return page{}, fmt.Errorf("longpoll: %w", httplink.Cause(err))
 	}
 	defer httplink.Drain(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		return page{}, httplink.ReadError(resp)
+	}
+	p, err := readPage(resp)
 	switch {
-	case resp.StatusCode == http.StatusOK:
-		return readPage(resp.Body)
-	case resp.StatusCode == http.StatusMethodNotAllowed && len(acks) > 0:
-		return page{}, errGetsOnly
+	case err != nil:
+		return page{}, err
+	case p.VM != l.hello.VM:
+		return page{}, httplink.Foreign(resp, fmt.Sprintf("it is no page of commands of %q", l.hello.VM))
+	case p.Recorded != len(acks):
+		return page{}, httplink.Foreign(resp, fmt.Sprintf("it says that %d acks of %d are recorded", p.Recorded, len(acks)))
 	}
-	p, err := httplink.ReadProblem(resp)
-	if err == nil {
-		return page{}, p.Err()
-	}
-	if len(acks) > 0 && slices.Contains(unknown, resp.StatusCode) {
-		return page{}, errGetsOnly
-	}
-	return page{}, err
+	return p, nil
 }
 
 // unknown are answers of something in between that lets through only what it knows.
-var unknown = []int{http.StatusForbidden, http.StatusNotFound, http.StatusNotImplemented}
+var unknown = []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}
 
 // request is a POST with acks, or a GET where there are none.
 func request(ctx context.Context, url string, acks []ack.Ack) (*http.Request, error) {
@@ -278,8 +288,11 @@ func request(ctx context.Context, url string, acks []ack.Ack) (*http.Request, er
 	return req, err
 }
 
-func readPage(r io.Reader) (page, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+func readPage(resp *http.Response) (page, error) {
+	if err := httplink.CheckJSON(resp); err != nil {
+		return page{}, err
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return page{}, fmt.Errorf("longpoll: %w", err)
 	}
@@ -288,7 +301,7 @@ func readPage(r io.Reader) (page, error) {
 	}
 	p, err := decodePage(b)
 	if err != nil {
-		return p, errors.New("longpoll: the answer is not that of a controller")
+		return p, httplink.Foreign(resp, "it is no page of commands")
 	}
 	for i := range p.Commands {
 		if err := p.Commands[i].Validate(); err != nil {

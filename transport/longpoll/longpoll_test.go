@@ -53,7 +53,7 @@ func send(t *testing.T, c *controller.Controller) *controller.Receipt {
 
 func open(t *testing.T, o longpoll.Options) *longpoll.Transport {
 	t.Helper()
-	tr, err := longpoll.New("http://controller", o)
+	tr, err := longpoll.New("http://localhost", o)
 	require.NoError(t, err)
 	return tr
 }
@@ -69,7 +69,7 @@ type page struct {
 
 func poll(t *testing.T, client *http.Client, query string) (int, page, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://controller/api/v1/vms/vm-1/commands?"+query, http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/api/v1/vms/vm-1/commands?"+query, http.NoBody)
 	require.NoError(t, err)
 	resp, err := client.Do(req)
 	require.NoError(t, err)
@@ -193,12 +193,14 @@ func TestDialErrors(t *testing.T) {
 		says   string
 	}{
 		{"nobody there", &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, refused })}, refused, ""},
-		{"a login page", answer(200, nil, strings.NewReader("<html>")), nil, "not that of a controller"},
-		{"half an answer", answer(200, nil, strings.NewReader(`{"vm_id":"vm-1","commands":[{"id":"c`)), nil, "not that of a controller"},
-		{"an answer that breaks off", answer(200, nil, io.MultiReader(strings.NewReader(`{}`), broken{})), io.ErrUnexpectedEOF, ""},
-		{"an answer without end", answer(200, nil, endless{}), nil, "larger than"},
-		{"a redirect", answer(302, nil, strings.NewReader("")), transport.ErrProtocol, ""},
-		{"a problem", answer(503, http.Header{"Content-Type": {"application/problem+json"}}, strings.NewReader(`{"code":"unavailable","retry_after":2.5}`)), transport.ErrUnavailable, "2.5s"},
+		{"a login page", answer(200, nil, strings.NewReader("<html>")), nil, "it is not JSON"},
+		{"a portal's JSON", answer(200, jsonHeader, strings.NewReader(`{"status":"ok"}`)), nil, "no page of commands"},
+		{"another VM's page", answer(200, jsonHeader, strings.NewReader(`{"vm_id":"vm-2","commands":[],"cursor":""}`)), nil, `no page of commands of "vm-1"`},
+		{"half an answer", answer(200, jsonHeader, strings.NewReader(`{"vm_id":"vm-1","commands":[{"id":"c`)), nil, "no page of commands"},
+		{"an answer that breaks off", answer(200, jsonHeader, io.MultiReader(strings.NewReader(`{}`), broken{})), io.ErrUnexpectedEOF, ""},
+		{"an answer without end", answer(200, jsonHeader, endless{}), nil, "larger than"},
+		{"a redirect", answer(302, nil, strings.NewReader("")), nil, "something between"},
+		{"a problem", answer(503, http.Header{"Content-Type": {"application/problem+json"}}, strings.NewReader(`{"type":"urn:miglink:error:unavailable","code":"unavailable","retry_after":2.5}`)), transport.ErrUnavailable, "2.5s"},
 	} {
 		_, err := open(t, longpoll.Options{Client: test.client}).Dial(t.Context(), hello)
 		require.Error(t, err, test.name)
@@ -208,10 +210,12 @@ func TestDialErrors(t *testing.T) {
 		require.ErrorContains(t, err, test.says, test.name)
 	}
 	for _, wait := range []time.Duration{-1, time.Microsecond, 2 * time.Minute} {
-		_, err := longpoll.New("http://controller", longpoll.Options{Wait: wait})
+		_, err := longpoll.New("http://localhost", longpoll.Options{Wait: wait})
 		require.ErrorContains(t, err, "not within 1ms and 1m0s")
 	}
 }
+
+var jsonHeader = http.Header{"Content-Type": {"application/json"}}
 
 type broken struct{}
 
@@ -232,7 +236,8 @@ func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, stop := memnet.Serve(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("wait") == "1ms" {
-				io.WriteString(w, "{}")
+				w.Header().Set("Content-Type", "application/json")
+				io.WriteString(w, `{"vm_id":"vm-1"}`)
 				return
 			}
 			<-r.Context().Done()
@@ -262,7 +267,7 @@ func TestPolledPolitely(t *testing.T) {
 		polls := 0
 		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			polls++
-			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("{}")), Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(`{"vm_id":"vm-1"}`)), Request: r}, nil
 		})}
 		l, err := open(t, longpoll.Options{Client: client}).Dial(t.Context(), hello)
 		require.NoError(t, err)
@@ -278,13 +283,13 @@ func TestPolledPolitely(t *testing.T) {
 // FuzzPage feeds a link what a controller, or what is in its place, answers.
 func FuzzPage(f *testing.F) {
 	f.Add([]byte(`{"vm_id":"vm-1","commands":[{"cursor":"e.1.0","attempt":1,"id":"c-1","type":"drain"}],"cursor":"e.1.0"}`))
-	f.Add([]byte(`{"commands":[],"cursor":"\r\nX: y"}`))
-	f.Add([]byte(`{"commands":[{}]}`))
+	f.Add([]byte(`{"vm_id":"vm-1","commands":[],"cursor":"\r\nX: y"}`))
+	f.Add([]byte(`{"vm_id":"vm-1","commands":[{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var after string
 		tr := open(t, longpoll.Options{Client: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			after = r.URL.Query().Get("after")
-			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(body))), Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(string(body))), Request: r}, nil
 		})}})
 		l, err := tr.Dial(t.Context(), hello)
 		if err != nil {

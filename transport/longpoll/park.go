@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -34,12 +34,14 @@ func (h *handler) park(w http.ResponseWriter, r *http.Request, link transport.Li
 // hold waits for commands, and answers.
 func (h *handler) hold(b *httplink.Borrowed, link transport.Pusher, grant transport.Grant, p page, until time.Time) {
 	defer link.Close() // of one that has ended after the answer, for which whoever ended it waits
-	defer func() {
-		if v := recover(); v != nil { // as net/http does
-			h.log.Error("poll failed", "vm_id", p.VM, "panic", v, "stack", string(debug.Stack()))
-			b.Close()
-		}
-	}()
+	if err := safely.Do(func() error { h.await(b, link, grant, p, until); return nil }); err != nil {
+		b.Close()
+		h.log.Ended(h.ctx, p.VM, err)
+	}
+}
+
+// await is hold, in which a panic ends this poll alone.
+func (h *handler) await(b *httplink.Borrowed, link transport.Pusher, grant transport.Grant, p page, until time.Time) {
 	ctx, cancel := grant.Context(h.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, b.Interrupt)()

@@ -76,7 +76,7 @@ func TestParked(t *testing.T) {
 				send(t, c)
 			}()
 			began := time.Now()
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://c/api/v1/vms/vm-1/commands?wait=30s&instance=i-1&after="+after, http.NoBody)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/api/v1/vms/vm-1/commands?wait=30s&instance=i-1&after="+after, http.NoBody)
 			require.NoError(t, err)
 			resp, err := client.Do(req)
 			require.NoError(t, err)
@@ -109,6 +109,7 @@ func TestParkedEnds(t *testing.T) {
 		}, http.StatusConflict, `"code":"replaced"`},
 		"a newer instance": {func(t *testing.T, _ *controller.Controller, client *http.Client) {
 			poll(t, client, "instance=i-2&wait=1ms")
+			poll(t, client, "instance=i-2&wait=1ms") // now it was heard of
 		}, http.StatusConflict, `"code":"superseded"`},
 		"the controller": {func(t *testing.T, c *controller.Controller, _ *http.Client) {
 			require.NoError(t, c.Close())
@@ -164,7 +165,7 @@ func TestParkedClientGoes(t *testing.T) {
 			conn, err := net.Dial("tcp", s.Listener.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
-			_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=50s HTTP/1.1\r\nHost: c\r\n\r\n")
+			_, err = io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=50s HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			require.NoError(t, err)
 			parked(t, c, &inHandler)
 			require.NoError(t, leave(conn))
@@ -184,12 +185,10 @@ func TestParkedClientGoes(t *testing.T) {
 func TestNotAlone(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]string{
-		"a body to come":  "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nContent-Length: 54\r\n\r\n",
-		"a body":          "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nContent-Length: 2\r\n\r\n{}",
-		"chunks":          "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"the last":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n",
-		"its header only": "HEAD /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: c\r\n\r\n",
-		"HTTP/1.0":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.0\r\nHost: c\r\n\r\n",
+		"no chunks":       "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"the last":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		"its header only": "HEAD /api/v1/vms/vm-1/commands?wait=1s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"HTTP/1.0":        "GET /api/v1/vms/vm-1/commands?wait=1s HTTP/1.0\r\nHost: localhost\r\n\r\n",
 	} {
 		inServer(t, nil, func(t *testing.T, _ *controller.Controller, s *http.Server, client *http.Client) {
 			var inHandler atomic.Int32
@@ -214,7 +213,7 @@ func toServer(t *testing.T, test func(t *testing.T, conn net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := controller.New(memory.New(), controller.Options{})
 		defer c.Close()
-		client, stop := memnet.Serve(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
+		client, stop := memnet.Serve(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{})), web.ServerOptions{}))
 		defer stop()
 		conn, err := client.Transport.(*http.Transport).DialContext(t.Context(), "tcp", "c")
 		require.NoError(t, err)
@@ -229,7 +228,7 @@ func TestParkedConnectionIdles(t *testing.T) {
 	toServer(t, func(t *testing.T, conn net.Conn) {
 		lines := bufio.NewReader(conn)
 		for range 3 {
-			_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+			_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			require.NoError(t, err)
 			resp, err := http.ReadResponse(lines, nil)
 			require.NoError(t, err)
@@ -245,7 +244,7 @@ func TestParkedConnectionIdles(t *testing.T) {
 		require.InDelta(t, 10*time.Second, time.Since(began), float64(time.Second))
 	})
 	toServer(t, func(t *testing.T, conn net.Conn) {
-		_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: c\r\n\r\n")
+		_, err := io.WriteString(conn, "GET /api/v1/vms/vm-1/commands?wait=5s HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		require.NoError(t, err)
 		began := time.Now()
 		_, err = io.Copy(io.Discard, conn)
@@ -321,15 +320,16 @@ func TestParkedPanic(t *testing.T) {
 		defer c.Close()
 		var said bytes.Buffer
 		client, stop := memnet.Serve(&http.Server{Handler: http.StripPrefix("/api/v1", web.Handler(broke{c}, web.Options{
-			Log: slog.New(slog.NewTextHandler(&said, nil)),
+			Log: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		}))})
 		defer stop()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://c/api/v1/vms/vm-1/commands?wait=30s", http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/api/v1/vms/vm-1/commands?wait=30s", http.NoBody)
 		require.NoError(t, err)
 		_, err = client.Do(req) //nolint:bodyclose // there is none
 		require.Error(t, err)
 		synctest.Wait()
-		require.Contains(t, said.String(), "panic=broke")
+		require.Contains(t, said.String(), `level=ERROR msg="serving a peer has panicked"`)
+		require.Contains(t, said.String(), `level=DEBUG msg="value and stack of a panic" component=longpoll vm_id=vm-1 panic=broke`)
 		p, _ := c.Presence("vm-1")
 		require.False(t, p.Attached)
 	})

@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -17,12 +20,18 @@ import (
 type Options struct {
 	// Prefix of all subjects. Default: miglink.
 	Prefix string
-	// TLS is for a broker that speaks it. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	// TLS has nothing but TLS spoken, also for nats://. Default: Go's, for tls:// and where the broker wants it. Where no
+	// MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// NATS are the library's own options, for credentials. What they say of TLS counts.
 	NATS []nats.Option
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config. A broker that asks for TLS by
+	// itself, without TLS here or tls://, is not waited for: whoever is in between could leave that out.
+	Insecure bool
+	// Log gets a warning where the broker's password goes in the clear. Default: none.
+	Log *slog.Logger
 }
 
 // Transport dials links over a broker. It is safe for concurrent use.
@@ -43,7 +52,11 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{url: url, prefix: prefix, nats: append([]nats.Option{withTLS(o.TLS)}, o.NATS...), token: o.Token}, nil
+	options := append([]nats.Option{withTLS(o.TLS)}, o.NATS...)
+	if err := checkWays(url, options, secure.Use{TLS: o.TLS != nil, Token: o.Token != nil, Insecure: o.Insecure}, o.Log); err != nil {
+		return nil, err
+	}
+	return &Transport{url: url, prefix: prefix, nats: options, token: o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the broker is that of the Config.
@@ -51,7 +64,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "nats://host:4222", "nats", "tls", "ws", "wss"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 }
 
 // Dial implements transport.Transport.
@@ -60,10 +73,15 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		return nil, err
 	}
 	ended, cancel := context.WithCancelCause(context.Background())
+	word := t.prefix + started
 	conn, err := connect(ctx, t.url, append([]nats.Option{
 		nats.Name("miglink agent " + hello.VM),
-		nats.NoReconnect(),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cancel(fmt.Errorf("nats: %w", bare(err))) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+word+`"`) {
+				return // without it a controller that has died is noticed by its silence
+			}
+			cancel(fmt.Errorf("nats: %w", bare(err)))
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err == nil {
 				err = errors.New("the connection to the broker ended")
@@ -83,8 +101,8 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		conn.Close()
 		return nil, fmt.Errorf("nats: %w", bare(err))
 	}
-	p := newPipe(conn, in, t.prefix+".up."+vm+"."+session)
-	p.Trust()
+	p := newPipe(conn, t.prefix+".up."+vm+"."+session)
+	p.listen(in)
 	p.hello = t.prefix + ".hello." + vm
 	stop := context.AfterFunc(ended, func() { p.cancel(context.Cause(ended)) })
 	p.onDone = func() {
@@ -92,5 +110,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		conn.Close()
 		cancel(nil)
 	}
-	return broker.Dial(ctx, "nats", p, hello, t.token)
+	var others broker.Started
+	_, _ = conn.Subscribe(word, func(*nats.Msg) { others.Heard() }) // the connection may have ended, of which p hears
+	return broker.Dial(ctx, "nats", p, hello, t.token, &others)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 const (
 	queueGroup     = "miglink"
+	started        = ".started" // ends the subject on which controllers say that they have started
 	connectTimeout = 10 * time.Second
 	flushTimeout   = 5 * time.Second // a write that takes longer is to a broker that is dead
 )
@@ -45,12 +47,34 @@ func checkURL(raw string) error {
 	return nil
 }
 
-// withTLS is for tls:// and where the broker wants it; nats.Secure would insist.
+// withTLS is for tls:// and where the broker wants it; who gives a configuration of TLS insists on it.
 func withTLS(c *tls.Config) nats.Option {
 	return func(o *nats.Options) error {
 		o.TLSConfig = secure.TLS(c)
+		o.Secure = o.Secure || c != nil
 		return nil
 	}
+}
+
+// checkWays says why the broker's URLs cannot be used so. The library's own options may insist on TLS, too.
+func checkWays(raw string, options []nats.Option, u secure.Use, log *slog.Logger) error {
+	o := nats.GetDefaultOptions()
+	for _, set := range options {
+		if set == nil {
+			continue
+		}
+		if err := set(&o); err != nil {
+			return fmt.Errorf("nats: %w", bare(err))
+		}
+	}
+	for _, w := range secure.Parse(raw) {
+		w.TLS = w.TLS || w.Raises && o.Secure
+		if err := w.Check(u); err != nil {
+			return err
+		}
+		secure.WarnPassword(log, w, secure.HasPassword(raw) || o.Password != "" || o.Token != "")
+	}
+	return nil
 }
 
 // dialer connects for the library, which forgets why it could not.
@@ -90,12 +114,14 @@ func connect(ctx context.Context, raw string, options ...nats.Option) (*nats.Con
 		nats.SetCustomDialer(d),
 		nats.Timeout(timeout),
 		nats.FlusherTimeout(flushTimeout),
-		nats.ReconnectBufSize(-1), // what cannot be sent now is said again, over another link
 		nats.PermissionErrOnSubscribe(true),
 		nats.PingInterval(15 * time.Second),
 		nats.MaxPingsOutstanding(1),
 		nats.SyncQueueLen(queueLength),
 	}, options...)
+	// The library never connects again by itself: it gives up for good after two refusals, and what comes in between is
+	// lost without a word. Who has lost a connection makes another.
+	options = append(options, nats.NoReconnect(), nats.RetryOnFailedConnect(false))
 	conn, err := nats.Connect(raw, options...)
 	if err == nil {
 		return conn, nil

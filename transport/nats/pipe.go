@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -24,36 +25,70 @@ var errGone = fmt.Errorf("nats: %w", broker.ErrGone)
 
 // pipe carries frames over two subjects.
 type pipe struct {
-	conn   *nats.Conn
-	in     *nats.Subscription
+	conn *nats.Conn
+	// current is the connection that a goodbye goes over: one that has come after the pipe's may tell the other end.
+	current func() *nats.Conn
+
+	up     string // subject to subscribe to when the other end is trusted; empty: there is a subscription
 	out    string // subject
 	hello  string // subject of the first frame; empty: it has been sent, or it is the other end's
 	first  *nats.Msg
-	onDone func() // releases what is under the pipe
-	most   int    // bytes of a frame that comes in
+	onDone func()      // releases what is under the pipe
+	most   int         // bytes of a frame that comes in; of the goroutine that calls Recv
+	asked  atomic.Bool // a ping of the agent's was sent, as a request
+	untold atomic.Bool
+
+	mu sync.Mutex
+	in *nats.Subscription // nil: none yet, and nothing but first comes in
 
 	ctx    context.Context // ends with the pipe; its cause says why
 	cancel context.CancelCauseFunc
 	once   sync.Once
 }
 
-func newPipe(conn *nats.Conn, in *nats.Subscription, out string) *pipe {
-	p := &pipe{conn: conn, in: in, out: out, onDone: func() {}, most: broker.MaxFrame}
+func newPipe(conn *nats.Conn, out string) *pipe {
+	p := &pipe{conn: conn, current: func() *nats.Conn { return conn }, out: out, onDone: func() {}, most: broker.MaxFrame}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
 
-// guard has the pipe take no more than a hello until it is trusted.
-func (p *pipe) guard() { p.limit(framed.MaxHello) }
+// listen has what comes for a subscription come in. How much of it may wait is bounded: what is beyond that is
+// dropped, and missed by its number.
+func (p *pipe) listen(in *nats.Subscription) {
+	_ = in.SetPendingLimits(queueLength, waiting*broker.MaxFrame) // the subscription may have ended first
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.in = in
+}
 
-// Trust implements framed.Guarded.
-func (p *pipe) Trust() { p.limit(broker.MaxFrame) }
+// Trust implements framed.Guarded: it subscribes to what the other end will say, and returns when the broker has it.
+func (p *pipe) Trust() error {
+	if p.up == "" {
+		return nil
+	}
+	in, err := p.conn.SubscribeSync(p.up)
+	if err != nil {
+		return p.failed(err)
+	}
+	p.listen(in)
+	if p.ctx.Err() != nil { // Close may have come before listen
+		_ = in.Unsubscribe() // twice is once
+		return p.failed(context.Cause(p.ctx))
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, flushTimeout)
+	defer cancel()
+	if err := p.conn.FlushWithContext(ctx); err != nil {
+		return p.failed(err)
+	}
+	p.most = broker.MaxFrame
+	return nil
+}
 
-// limit bounds a frame that comes in, in bytes, and how many of them may wait: what is beyond that is dropped,
-// and missed by its number.
-func (p *pipe) limit(frame int) {
-	p.most = frame
-	_ = p.in.SetPendingLimits(queueLength, waiting*frame) // the subscription may have ended first
+// subscription is where messages come from; nil before Trust.
+func (p *pipe) subscription() *nats.Subscription {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.in
 }
 
 func (p *pipe) Send(f *framed.Frame) error {
@@ -67,7 +102,11 @@ func (p *pipe) Send(f *framed.Frame) error {
 	if p.hello != "" {
 		subject := p.hello
 		p.hello = ""
-		return p.failed(p.conn.PublishRequest(subject, p.in.Subject, b.Bytes()))
+		return p.failed(p.conn.PublishRequest(subject, p.subscription().Subject, b.Bytes()))
+	}
+	if f.Ping && p.up == "" { // an agent's: the broker says where nobody is subscribed to it
+		p.asked.Store(true)
+		return p.failed(p.conn.PublishRequest(p.out, p.subscription().Subject, b.Bytes()))
 	}
 	part := max(int(p.conn.MaxPayload())-headroom, 1)
 	for b.Len() > part {
@@ -109,10 +148,16 @@ func (p *pipe) next() (*nats.Msg, error) {
 		p.first = nil
 		return m, nil
 	}
-	m, err := p.in.NextMsgWithContext(p.ctx)
+	in := p.subscription()
+	if in == nil { // the first was but a part
+		return nil, transport.Errorf(transport.CodeProtocol, "a hello is to be one message")
+	}
+	m, err := in.NextMsgWithContext(p.ctx)
 	switch {
 	case err == nil:
 		return m, nil
+	case errors.Is(err, nats.ErrNoResponders) && p.asked.Load():
+		return nil, errGone
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, errors.New("nats: no controller listens on this broker")
 	}
@@ -134,14 +179,19 @@ func (p *pipe) failed(err error) error {
 func (p *pipe) Fail(err error) { p.cancel(fmt.Errorf("nats: %w", err)) }
 
 // Goodbye tells the other end that this one is gone, or it will notice the silence.
-func (p *pipe) Goodbye() { _ = p.conn.Publish(p.out, nil) }
+func (p *pipe) Goodbye() error { return p.current().Publish(p.out, nil) }
+
+// Untold is true where Close could not tell the other end.
+func (p *pipe) Untold() bool { return p.untold.Load() }
 
 // Close tells the other end, if it can be told.
 func (p *pipe) Close() error {
 	p.once.Do(func() {
 		p.cancel(errClosed)
-		p.Goodbye()
-		_ = p.in.Unsubscribe() // the connection may have ended first
+		p.untold.Store(p.Goodbye() != nil)
+		if in := p.subscription(); in != nil {
+			_ = in.Unsubscribe() // the connection may have ended first
+		}
 		p.onDone()
 	})
 	return nil

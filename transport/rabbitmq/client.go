@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -17,13 +19,17 @@ import (
 type Options struct {
 	// Prefix names the exchange, and begins the names of queues. Default: miglink.
 	Prefix string
-	// TLS is for amqps. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
+	// TLS is for amqps, and an error for amqp. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
 	// TLS 1.3 is the least.
 	TLS *tls.Config
 	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
 	AMQP func(*amqp.Config)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
+	// Log gets a warning where the broker's password goes in the clear. Default: none.
+	Log *slog.Logger
 }
 
 // Transport dials links over a RabbitMQ broker. It is safe for concurrent use.
@@ -36,6 +42,9 @@ type Transport struct {
 // amqp://user:password@host:5672/vhost. Each link has a connection to the broker of its own.
 func New(url string, o Options) (*Transport, error) {
 	s, err := newSettings(url, o.Prefix, o.TLS, o.AMQP)
+	if err == nil {
+		err = check(url, secure.Use{TLS: o.TLS != nil, Token: o.Token != nil, Insecure: o.Insecure}, o.Log)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +56,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "amqp://host:5672", "amqp", "amqps"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 }
 
 var (
@@ -108,5 +117,10 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 		<-conn.ended
 		p.Fail(conn.err)
 	}()
-	return broker.Dial(ctx, "rabbitmq", p, hello, t.token)
+	var others broker.Started
+	l, err := broker.Dial(ctx, "rabbitmq", p, hello, t.token, &others)
+	if err == nil {
+		go conn.hearStarted(t.settings.started(), others.Heard)
+	}
+	return l, err
 }

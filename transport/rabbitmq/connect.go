@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -52,6 +53,18 @@ func newSettings(url, prefix string, c *tls.Config, configure func(*amqp.Config)
 // down is the queue of a link's agent.
 func (s settings) down(link string) string { return s.exchange + ".down." + link }
 
+// check says why the broker cannot be used so: its URL, too, may ask for TLS that is not spoken.
+func check(raw string, u secure.Use, log *slog.Logger) error {
+	of, err := amqp.ParseURI(raw)
+	if err != nil {
+		return err
+	}
+	w := secure.Parse(raw)[0]
+	secure.WarnPassword(log, w, of.Password != "")
+	u.TLS = u.TLS || of.CACertFile != "" || of.CertFile != "" || of.KeyFile != "" || of.ServerName != ""
+	return w.Check(u)
+}
+
 // withTLS is what amqps speaks TLS with: c, or what the URL's query names, as the library has it.
 func withTLS(u amqp.URI, c *tls.Config) (*tls.Config, error) {
 	if u.Scheme != "amqps" {
@@ -87,25 +100,35 @@ type connection struct {
 func (s settings) connect(ctx context.Context, name string, returned func(key string), setup func(*connection) error) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	var mu sync.Mutex
-	var raw net.Conn
+	d := net.Dialer{KeepAlive: 15 * time.Second}
 	config := amqp.Config{
 		Heartbeat: heartbeat, Properties: amqp.NewConnectionProperties(),
 		TLSClientConfig: s.tls.Clone(), // the library completes it
-		Dial: func(network, addr string) (net.Conn, error) {
-			d := net.Dialer{KeepAlive: 15 * time.Second}
-			c, err := d.DialContext(ctx, network, addr)
-			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				raw = c
-			}
-			return c, err
-		},
+		Dial:            func(network, addr string) (net.Conn, error) { return d.DialContext(ctx, network, addr) },
 	}
 	config.Properties.SetClientConnectionName(name)
 	if s.configure != nil {
 		s.configure(&config)
+	}
+	var mu sync.Mutex
+	var raw net.Conn
+	dial := config.Dial
+	if dial == nil {
+		dial = amqp.DefaultDial(connectTimeout)
+	}
+	config.Dial = func(network, addr string) (net.Conn, error) {
+		c, err := dial(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if err := ctx.Err(); err != nil { // what closes raw may have been here
+			c.Close()
+			return nil, err
+		}
+		raw = c
+		return c, nil
 	}
 	user := s.user
 	if config.SASL != nil {

@@ -12,6 +12,8 @@
 //	                           broker's heartbeat ends within 30 s where the agent cannot. The controller's
 //	                           frames go to it by the default exchange, and it is bound to nothing
 //	PREFIX.up.CONTROLLER       queue of a controller, exclusive likewise
+//	PREFIX.started             queue that all agents consume and nothing is put into. A controller that starts
+//	                           deletes it, of which the broker tells them, and makes another
 //
 // A message is a frame of package framed as JSON; an empty one says that the other end is gone. Messages
 // are confirmed and mandatory: the broker returns what no queue takes, and the link ends at once. Whoever
@@ -23,13 +25,16 @@
 // An agent needs to declare and to read its own queues, and to write to the exchange, with the routing keys of
 // its VM. It can then neither hear nor say anything of another VM, nor what a controller says:
 //
-//	rabbitmqctl set_permissions vm-1 ^miglink\.down\.vm-1\. ^miglink$ ^miglink\.down\.vm-1\.
+//	rabbitmqctl set_permissions vm-1 ^miglink\.down\.vm-1\. ^miglink$ ^miglink\.(started$|down\.vm-1\.)
 //	rabbitmqctl set_topic_permissions vm-1 miglink ^(hello|up)\.vm-1\. ^$
 //
 // and a controller everything of the prefix, and to write to the queues of VMs by the default exchange, and so to
 // any queue of its vhost, which is better one of its own:
 //
 //	rabbitmqctl set_permissions controller ^miglink ^(miglink|amq\.default$) ^miglink
+//
+// An agent that may not read miglink.started links all the same, and notices by its silence alone that a controller has
+// died. None can say that one has started.
 //
 // Do not let an agent write to its own queues, or read the exchange: it could make an exchange of a queue's name,
 // whose routing keys nobody checks, and have that hand hellos of another VM to ours. RabbitMQ does not check who
@@ -38,9 +43,31 @@
 // (set_user_limits does so for connections and channels). The user-id of a hello, which the broker checks, is the
 // Credentials' User.
 //
-// An agent has one connection with two channels, a controller one with three. A VM on whose link nothing
+// What was dead-lettered, or is of another user-id than the hello of its link, is dropped, and the log counts it: a VM
+// chooses where its own queue dead-letters to, and with which routing key.
+//
+// # Limits
+//
+// All VMs share the broker, and the controller's queues. No frame is larger than 2 MiB; in rabbitmq.conf, at each node:
+//
+//	max_message_size = 4194304
+//
+// Then the broker closes the channel of whoever publishes more, and nothing of it reaches a controller. Listen tries, on
+// a connection of its own and beside everything else, whether the broker takes 5 MiB, published to a queue that does not
+// exist, and warns once where it does: the default is 16 MiB, and was 128 MiB. A policy with max-length-bytes for the
+// queue PREFIX.hello bounds what strangers' hellos take while no controller is there. What no setting bounds is how many
+// messages a VM sends that are not too large: the broker slows its connection down, and takes memory for what waits.
+//
+// # Connections
+//
+// An agent has one connection with three channels, a controller one with three. A VM on whose link nothing
 // happens costs 480 messages an hour: a ping and a pong every 15 s.
 //
-// Several controllers may listen on one broker: each hello goes to one of them, and what one that dies has
-// served is noticed within the keepalive, 15 s, and taken by another.
+// A broker that is down, restarted without its data, or refuses credentials or permissions is tried again for as long as
+// it takes: by a controller after pauses of at most 8 s, by an agent after those of its own backoff, of at most 30 s.
+// Listener.Ready says whether there is a connection, and why not.
+//
+// Several controllers may listen on one broker: each hello goes to one of them. A controller that starts says so, and each
+// agent asks, within a second, whether its own lives: what one that has died has served is taken by another then. Where
+// none starts it is noticed within the keepalive, 15 s.
 package rabbitmq

@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -28,7 +29,7 @@ const lookEvery = 15 * time.Second
 type ListenOptions struct {
 	// Prefix names the exchange, and begins the names of queues. Default: miglink.
 	Prefix string
-	// TLS is for amqps. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
+	// TLS is for amqps, and an error for amqp. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
 	// TLS 1.3 is the least.
 	TLS *tls.Config
 	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
@@ -39,6 +40,9 @@ type ListenOptions struct {
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
+	// RetryOnFailedConnect has Listen return a Listener also where it cannot connect: it goes on trying, as it does
+	// after a loss. Default: Listen returns why it cannot.
+	RetryOnFailedConnect bool
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -46,31 +50,41 @@ type ListenOptions struct {
 // Listener takes the dials of agents from a broker. Make one with Listen, end it with Close.
 type Listener struct {
 	settings
-	links   *broker.Server
-	current atomic.Pointer[intake] // the last connection
+	server  *broker.Server
+	current atomic.Pointer[intake] // the last connection; nil before the first
+	told    bool                   // that this controller has started; of the goroutine that connects
 
 	mu    sync.Mutex
-	pipes map[string]*broker.Pipe // by VM.SESSION
+	links map[string]*incoming // by VM.SESSION
+}
+
+// incoming is a link of a controller.
+type incoming struct {
+	*broker.Pipe
+	user  string // of the hello, which the broker has checked; empty: it named none
+	bound bool   // to the controller's queue; of Open, and of Release after it
 }
 
 // Listen connects to the broker at url and serves t to the agents that dial it, until Close. The context
-// bounds the attempt to connect. A connection that is lost later ends its links and is made anew for as
-// long as it takes.
+// bounds the first attempt to connect. A connection that is lost later ends its links and is made anew for as
+// long as it takes, with pauses of at most 8 s, whatever the broker says: Ready tells whether there is one.
 func Listen(ctx context.Context, url string, t transport.Transport, o ListenOptions) (*Listener, error) {
 	s, err := newSettings(url, o.Prefix, o.TLS, o.AMQP)
+	if err == nil {
+		err = check(url, secure.Use{TLS: o.TLS != nil}, o.Log)
+	}
 	if err != nil {
 		return nil, err
 	}
 	l := &Listener{
 		settings: s,
-		links:    broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
-		pipes:    map[string]*broker.Pipe{},
+		server:   broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
+		links:    map[string]*incoming{},
 	}
-	in, err := l.connect(ctx)
-	if err != nil {
+	if err := broker.Keep(ctx, l.server, o.RetryOnFailedConnect, l.connect, l.receive); err != nil {
 		return nil, err
 	}
-	l.links.Go(func() { broker.Keep(l.links, in, l.connect, l.receive) })
+	l.server.TryLimit(limits, l.tryLimit)
 	return l, nil
 }
 
@@ -110,6 +124,10 @@ func (l *Listener) connect(ctx context.Context) (*intake, error) {
 		return nil, err
 	}
 	in.connection = c
+	if err := c.sayStarted(l.started(), !l.told); err != nil {
+		l.server.Log.Warn("cannot say that this controller has started: agents of one that has died notice its silence", "error", err)
+	}
+	l.told = true
 	l.current.Store(in)
 	return in, nil
 }
@@ -132,7 +150,7 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 	for {
 		select {
 		case <-look.C:
-			l.links.Go(in.look)
+			l.server.Go(in.look)
 		case m, ok := <-in.hellos:
 			if !ok { // the queue was deleted, or all has ended
 				return in.why(broker.ErrLost)
@@ -142,14 +160,12 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 			if !ok {
 				return in.why(broker.ErrLost)
 			}
-			if p := l.pipe(strings.TrimPrefix(m.RoutingKey, "up.")); p != nil {
-				p.Deliver(m.Body)
-			}
+			l.take(&m)
 		case b, ok := <-blocked:
 			if !ok {
 				return in.why(broker.ErrLost)
 			}
-			l.links.Log.Warn("the broker takes no messages", "blocked", b.Active, "reason", b.Reason)
+			l.server.Peers.Write(ctx, slog.LevelWarn, "the broker takes no messages", "", slog.Bool("blocked", b.Active), slog.String("reason", b.Reason))
 		case err := <-closed:
 			return fmt.Errorf("a channel was closed: %w", err)
 		case <-ctx.Done():
@@ -160,15 +176,50 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 
 // returned is called for what no queue has taken.
 func (l *Listener) returned(key string) {
-	if p := l.pipe(strings.TrimPrefix(key, l.down(""))); p != nil {
-		p.Fail(broker.ErrGone)
+	if i := l.at(strings.TrimPrefix(key, l.down(""))); i != nil {
+		i.Fail(broker.ErrGone)
 	}
 }
 
-func (l *Listener) pipe(link string) *broker.Pipe {
+func (l *Listener) at(link string) *incoming {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pipes[link]
+	return l.links[link]
+}
+
+// take hands on what an agent has said.
+func (l *Listener) take(m *amqp.Delivery) {
+	i := l.at(strings.TrimPrefix(m.RoutingKey, "up."))
+	switch {
+	case i == nil: // its link has just ended
+	case forwarded(m.Headers):
+		l.drop(m, deadLettered)
+	case m.UserId != i.user:
+		l.drop(m, anothers)
+	default:
+		i.Deliver(m.Body)
+	}
+}
+
+// forwarded says whether the broker has put a message under its routing key for want of a queue that keeps it. The key
+// is the choice of whoever has declared that queue, whose permissions for keys nobody has checked.
+func forwarded(headers amqp.Table) bool {
+	for name := range headers {
+		if name == "x-death" || strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-") {
+			return true
+		}
+	}
+	return false
+}
+
+// Why a message is dropped that is not what its routing key says. Each is a kind of lines of its own.
+const (
+	deadLettered = "a message was dropped: it was dead-lettered, and its routing key is nobody's word"
+	anothers     = "a message was dropped: it is of another user than the hello of its link"
+)
+
+func (l *Listener) drop(m *amqp.Delivery, why string) {
+	l.server.Peers.Write(l.server.Context(), slog.LevelWarn, why, "", slog.String("routing_key", m.RoutingKey), slog.String("user", m.UserId))
 }
 
 // greet begins a link.
@@ -177,41 +228,54 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 	token, session, _ := strings.Cut(link, ".")
 	vm, err := broker.VM(token)
 	if err != nil || !broker.Session(session) {
-		l.links.Log.Info("a hello that makes no sense", "routing_key", hello.RoutingKey)
+		l.server.Senseless(slog.String("routing_key", hello.RoutingKey))
 		return
 	}
-	done, ok := l.links.Greet(vm)
-	if !ok {
+	if forwarded(hello.Headers) {
+		l.drop(hello, deadLettered)
 		return
 	}
-	p := broker.NewPipe(broker.PipeOptions{
+	greeting := l.server.Greet(vm, len(hello.Body))
+	if greeting == nil {
+		return
+	}
+	i := &incoming{user: hello.UserId}
+	i.Pipe = broker.NewPipe(broker.PipeOptions{
 		Name:    "rabbitmq",
 		Guarded: true,
 		// Also a goodbye over the connection that came after the link's.
 		Publish: func(ctx context.Context, b []byte) error {
 			return l.current.Load().publish(ctx, defaultExchange, l.down(link), b)
 		},
-		Release: func() { l.forget(in, link) },
+		// What answers the welcome finds a queue.
+		Open: func(context.Context) error {
+			i.bound = true // also where the answer is lost
+			return in.bind("up."+link, true)
+		},
+		Release: func() { l.forget(in, link, i) },
 	})
 	l.mu.Lock()
-	l.pipes[link] = p
+	known := l.links[link] != nil
+	if !known {
+		l.links[link] = i
+	}
 	l.mu.Unlock()
-	l.links.Serve(p, vm, transport.Credentials{User: hello.UserId}, done)
-	l.links.Go(func() {
-		if err := in.bind("up."+link, true); err != nil {
-			l.links.Log.Error("cannot take a link", "vm_id", vm, "error", err)
-			p.Close() // the agent is told, and dials again
-			return
-		}
-		p.Deliver(hello.Body) // and what answers it finds a queue
-	})
+	if known { // said twice: the first counts
+		greeting.Drop()
+		return
+	}
+	i.Deliver(hello.Body)
+	l.server.Serve(greeting, i, broker.Hello{VM: vm, Credentials: transport.Credentials{User: hello.UserId}})
 }
 
-func (l *Listener) forget(in *intake, link string) {
+func (l *Listener) forget(in *intake, link string, i *incoming) {
 	l.mu.Lock()
-	delete(l.pipes, link)
+	delete(l.links, link)
 	l.mu.Unlock()
-	l.links.Go(func() {
+	if !i.bound {
+		return
+	}
+	l.server.Go(func() {
 		_ = in.bind("up."+link, false) // the connection may have ended first
 		in.look()                      // the agent may have gone because of it
 	})
@@ -234,10 +298,15 @@ func (in *intake) bind(key string, on bool) error {
 	return in.bindings.QueueUnbind(in.queue, key, in.exchange, nil)
 }
 
+// Ready returns nil while agents can dial over the broker, and else why there is no connection to it.
+func (l *Listener) Ready() error { return l.server.Ready() }
+
 // Close ends all links and the connection, and waits for them. End the links at the controller first,
 // with its Shutdown, for agents to be told when to come back.
 func (l *Listener) Close() error {
-	l.links.Close()
-	l.current.Load().close()
+	l.server.Close()
+	if in := l.current.Load(); in != nil {
+		in.close()
+	}
 	return nil
 }

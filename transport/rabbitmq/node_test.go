@@ -29,8 +29,9 @@ const debian = "/usr/lib/rabbitmq/bin"
 // node is a broker of this test's own.
 type node struct {
 	*brokertest.Process
-	t   *testing.T
-	env []string
+	t    *testing.T
+	env  []string
+	data string // a folder
 }
 
 func startNode(t *testing.T) *node {
@@ -40,7 +41,7 @@ func startNode(t *testing.T) *node {
 	_, port, _ := net.SplitHostPort(addr)
 	_, distPort, _ := net.SplitHostPort(dist)
 	dir := t.TempDir()
-	n := &node{t: t, env: append(os.Environ(),
+	n := &node{t: t, data: filepath.Join(dir, "mnesia"), env: append(os.Environ(),
 		"HOME="+dir, // of the cookie
 		"RABBITMQ_NODENAME=miglink-"+port+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+port, "RABBITMQ_DIST_PORT="+distPort,
@@ -84,6 +85,8 @@ func TestNode(t *testing.T) {
 	guest := n.url("guest:guest")
 	t.Run("errors", func(t *testing.T) { testErrors(t, n) })
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n) })
+	t.Run("limits", func(t *testing.T) { testLimits(t, n) })
+	t.Run("refused", func(t *testing.T) { testRefused(t, n) })
 	t.Run("watching", func(t *testing.T) { testWatching(t, guest) })
 	t.Run("presence", func(t *testing.T) { testPresence(t, guest) })
 	t.Run("share", func(t *testing.T) {
@@ -128,6 +131,8 @@ func TestNode(t *testing.T) {
 			n.Start()
 		})
 	})
+	t.Run("away at the start", func(t *testing.T) { testAwayAtStart(t, n) })
+	t.Run("recover", func(t *testing.T) { testRecover(t, n) }) // the last: it loses all data
 }
 
 // What is wrong is said at once, and in a way that helps.
@@ -203,6 +208,7 @@ func testPermissions(t *testing.T, n *node) {
 	require.ErrorIs(t, err, transport.ErrUnauthorized, "the broker vouches for the user")
 	require.NoError(t, listener.Close())
 	t.Run("privileges", func(t *testing.T) { testPrivileges(t, n) })
+	t.Run("dead-lettered", func(t *testing.T) { testDeadLettered(t, n) })
 
 	n.ctl("set_topic_permissions", "vm-1", "miglink", "^up", ".*")
 	_, err = brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))

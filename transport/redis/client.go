@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/miglink/miglink/internal/broker"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -17,12 +19,16 @@ import (
 type Options struct {
 	// Prefix of all channels. Default: miglink.
 	Prefix string
-	// TLS is for rediss. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	// TLS is for rediss, and an error for redis. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// Redis changes the library's own options, for credentials. What it says of TLS counts.
 	Redis func(*redis.Options)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
+	// Log gets a warning where the server's password goes in the clear. Default: none.
+	Log *slog.Logger
 }
 
 // Transport dials links over a Redis server. It is safe for concurrent use.
@@ -35,6 +41,9 @@ type Transport struct {
 // link has two connections to the server of its own.
 func New(url string, o Options) (*Transport, error) {
 	s, err := newSettings(url, o.Prefix, o.TLS, o.Redis)
+	if err == nil {
+		err = s.check(url, secure.Use{TLS: o.TLS != nil, Token: o.Token != nil, Insecure: o.Insecure}, o.Log)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +57,7 @@ func Open(c transport.Config) (transport.Transport, error) {
 	if err := broker.Speaks(c.Broker, "redis://host:6379", "redis", "rediss", "unix"); err != nil {
 		return nil, err
 	}
-	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token})
+	return New(c.Broker, Options{Prefix: c.Prefix, TLS: c.TLS, Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 }
 
 var errNobody = errors.New("no controller listens on this Redis server")
@@ -92,18 +101,28 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 			<-received
 		},
 	})
+	var others broker.Started
+	// The answer is not waited for. Where it is not allowed a controller that has died is noticed by its silence.
+	_ = sub.Subscribe(ctx, s.started())
 	go func() {
 		defer close(received)
 		for {
 			m, err := sub.Receive(context.Background())
-			if err != nil {
+			switch {
+			case redis.IsPermissionError(err):
+				continue
+			case err != nil:
 				p.Fail(bare(err))
 				return
 			}
-			if m, ok := m.(*redis.Message); ok {
+			switch m, ok := m.(*redis.Message); {
+			case !ok:
+			case m.Channel == s.started():
+				others.Heard()
+			default:
 				p.Deliver([]byte(m.Payload))
 			}
 		}
 	}()
-	return broker.Dial(ctx, "redis", p, hello, t.token)
+	return broker.Dial(ctx, "redis", p, hello, t.token, &others)
 }

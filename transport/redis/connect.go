@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -53,6 +54,19 @@ func newSettings(url, prefix string, c *tls.Config, configure func(*redis.Option
 	return settings{prefix, *o}, nil
 }
 
+// check says why the server cannot be used so. The library's own options may name another, or have TLS spoken to it.
+func (s settings) check(raw string, u secure.Use, log *slog.Logger) error {
+	w := secure.Parse(raw)[0]
+	w.TLS = s.options.TLSConfig != nil
+	if w.Local = s.options.Network == "unix"; !w.Local {
+		if host, _, err := net.SplitHostPort(s.options.Addr); err == nil {
+			w.Host, w.Local = host, secure.Loopback(host)
+		}
+	}
+	secure.WarnPassword(log, w, s.options.Password != "")
+	return w.Check(u)
+}
+
 // withTLS is what rediss speaks TLS with: c, or what the library has made of the URL.
 func withTLS(ofURL, c *tls.Config) *tls.Config {
 	if c == nil {
@@ -69,6 +83,7 @@ func withTLS(ofURL, c *tls.Config) *tls.Config {
 func (s settings) hello(name string) string    { return s.prefix + ":hello:" + name }
 func (s settings) down(name string) string     { return s.prefix + ":down:" + name }
 func (s settings) up(name string) string       { return s.prefix + ":up:" + name }
+func (s settings) started() string             { return s.prefix + ":started" }
 func (s settings) claim(session string) string { return s.prefix + ":claim:" + session }
 func name(vm, session string) string           { return broker.Token(vm) + ":" + session }
 func (s settings) client(as string) *redis.Client {

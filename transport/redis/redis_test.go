@@ -80,13 +80,33 @@ func TestNames(t *testing.T) {
 	listen(t, url(s), c, redis.ListenOptions{Prefix: "some:where"})
 	tr, err := redis.New(url(s), redis.Options{Prefix: "some:where"})
 	require.NoError(t, err)
-	for _, vm := range []string{"vm-1", "pool/vm 1", "a:b", "*", "=2E", "ü", "A_b-9"} {
+	for _, vm := range []string{"vm-1", "pool/vm 1", "a:b", "[a]?", "=2E", "ü", "A_b-9"} {
 		l, err := tr.Dial(t.Context(), transport.Hello{VM: vm, Instance: "i"})
 		require.NoError(t, err, vm)
 		p, ok := c.Presence(vm)
 		require.True(t, ok && p.Attached, vm)
 		require.Equal(t, "redis", p.Transport)
 		require.NoError(t, l.Close())
+	}
+}
+
+// hearAnswers subscribes to all that a controller says to agents. The function that it returns waits for the next of it,
+// and leaves out what the controller says to nobody to learn how large a message may be, which it does beside serving.
+func hearAnswers(t *testing.T, client *redisgo.Client) func() *redisgo.Message {
+	t.Helper()
+	down := client.PSubscribe(t.Context(), "miglink:down:*")
+	t.Cleanup(func() { down.Close() })
+	_, err := down.Receive(t.Context())
+	require.NoError(t, err)
+	return func() *redisgo.Message {
+		t.Helper()
+		for {
+			m, err := down.ReceiveMessage(t.Context())
+			require.NoError(t, err)
+			if !strings.HasPrefix(m.Channel, "miglink:down:=:") {
+				return m
+			}
+		}
 	}
 }
 
@@ -98,10 +118,7 @@ func TestHelloForAnother(t *testing.T) {
 	listen(t, url(s), c, redis.ListenOptions{})
 	client := redisgo.NewClient(&redisgo.Options{Addr: s.Addr()})
 	defer client.Close()
-	down := client.PSubscribe(t.Context(), "miglink:down:*")
-	defer down.Close()
-	_, err := down.Receive(t.Context())
-	require.NoError(t, err)
+	next := hearAnswers(t, client)
 	say := func(channel, frame string) {
 		require.NoError(t, client.Publish(t.Context(), channel, frame).Err())
 	}
@@ -109,14 +126,40 @@ func TestHelloForAnother(t *testing.T) {
 		say("miglink:hello:"+bad, `{"n":1,"hello":{"version":1}}`)
 	}
 	say("miglink:hello:vm-1:s", `{"n":1,"hello":{"version":1,"vm_id":"vm-2"}}`)
-	m, err := down.ReceiveMessage(t.Context())
-	require.NoError(t, err)
+	m := next()
 	require.Equal(t, "miglink:down:vm-1:s", m.Channel)
 	require.Contains(t, m.Payload, `"code":"forbidden"`)
 	for _, vm := range []string{"vm-1", "vm-2"} {
 		_, known := c.Presence(vm)
 		require.False(t, known, vm)
 	}
+}
+
+// A hello that comes twice, as when a client library repeats what it has heard no answer to, leaves its link alone, whether
+// the second is another controller's to answer or is refused.
+func TestHelloTwice(t *testing.T) {
+	t.Parallel()
+	s := miniredis.RunT(t)
+	listen(t, url(s), brokertest.Controller(t), redis.ListenOptions{})
+	client := redisgo.NewClient(&redisgo.Options{Addr: s.Addr()})
+	defer client.Close()
+	next := hearAnswers(t, client)
+	say := func(channel, frame string) {
+		require.NoError(t, client.Publish(t.Context(), channel, frame).Err())
+	}
+	hear := func(what string) {
+		t.Helper()
+		require.Contains(t, next().Payload, what)
+	}
+	const hello = `{"n":1,"hello":{"version":1,"vm_id":"vm-1"}}`
+	say("miglink:hello:vm-1:s", hello)
+	hear(`"welcome"`)
+	say("miglink:hello:vm-1:s", hello)                                          // the claim is there
+	say("miglink:hello:vm-1:s", `{"n":1,"hello":{"version":1,"vm_id":"vm-2"}}`) // which is refused
+	hear(`"code":"forbidden"`)
+	hear("") // and its goodbye
+	say("miglink:up:vm-1:s", `{"n":2,"ping":true}`)
+	hear(`"pong"`)
 }
 
 func TestAuthenticate(t *testing.T) {
@@ -163,7 +206,7 @@ func TestOneAnswers(t *testing.T) {
 	listen(t, url(s), shared, redis.ListenOptions{})
 	client := redisgo.NewClient(&redisgo.Options{Addr: s.Addr()})
 	defer client.Close()
-	down := client.PSubscribe(t.Context(), "miglink:down:*")
+	down := client.PSubscribe(t.Context(), "miglink:down:vm-1:*")
 	defer down.Close()
 	_, err := down.Receive(t.Context())
 	require.NoError(t, err)
@@ -173,7 +216,7 @@ func TestOneAnswers(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 	}
-	require.NoError(t, client.Publish(t.Context(), "miglink:down:end", "end").Err())
+	require.NoError(t, client.Publish(t.Context(), "miglink:down:vm-1:end", "end").Err())
 	welcomes := 0
 	for {
 		m, err := down.ReceiveMessage(t.Context())

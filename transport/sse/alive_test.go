@@ -37,7 +37,7 @@ func TestSignsOfLife(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})})
 		defer stop()
-		l, err := open(t, "http://controller/", sse.Options{Client: client}).Dial(t.Context(), hello)
+		l, err := open(t, "http://localhost/", sse.Options{Client: client}).Dial(t.Context(), hello)
 		require.NoError(t, err)
 		defer l.Close()
 		at := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }

@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/uplink"
 )
 
-// preamble is how long the first byte of a stream may take: it is sent at once.
-const preamble = 10 * time.Second
+// preamble begins every stream of ours.
+const preamble = ": miglink"
+
+// preambleTime is how long it may take: it is sent at once.
+const preambleTime = 10 * time.Second
 
 // minAlive is the shortest promise that a controller takes; a link may do better than it promises.
 const minAlive = time.Second
@@ -26,6 +30,10 @@ type Options struct {
 	Client *http.Client
 	// Token is asked for a bearer token before each request. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
+	// Log gets a warning when something in between answers a POST in the controller's place. Default: none.
+	Log *slog.Logger
 	// Keepalive is how often the controller hears of the VM at least. A stream that is silent for
 	// twice as long is dead. Default: 15 s, as the handler's.
 	Keepalive time.Duration
@@ -41,7 +49,7 @@ type Transport struct {
 
 // New returns a Transport to the controller at url, as in transport.Config.
 func New(url string, o Options) (*Transport, error) {
-	base, err := httplink.ParseBase(url)
+	base, err := httplink.Base(url, secure.Use{Token: o.Token != nil, Insecure: o.Insecure})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +60,7 @@ func New(url string, o Options) (*Transport, error) {
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	up, err := uplink.New(url, uplink.Options{Client: o.Client, Token: o.Token})
+	up, err := uplink.New(url, uplink.Options{Client: o.Client, Token: o.Token, Insecure: o.Insecure, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +69,10 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	t, err := New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+	if _, err := httplink.Base(c.URL, httplink.UseOf(c)); err != nil {
+		return nil, err
+	}
+	t, err := New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +131,17 @@ func (t *Transport) open(ctx context.Context, hello transport.Hello, l *link) er
 		defer httplink.Drain(resp.Body)
 		return httplink.ReadError(resp)
 	}
-	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType != "text/event-stream" {
+	if err := httplink.CheckStream(resp); err != nil {
 		resp.Body.Close()
-		return fmt.Errorf("sse: the answer is %.40q and no event stream", mediaType)
+		return err
 	}
 	l.listen(resp.Body)
-	if err := l.events.fill(); err != nil {
+	ours, err := l.events.begins(preamble)
+	switch {
+	case err == nil && !ours:
+		resp.Body.Close()
+		return httplink.Foreign(resp, "the stream is of something else")
+	case err != nil:
 		resp.Body.Close()
 		if errors.Is(context.Cause(l.ctx), errSilent) {
 			return errors.New("sse: the stream opened but nothing came: something in between holds it back")

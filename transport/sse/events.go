@@ -37,6 +37,19 @@ func (e *events) fill() error {
 	return err
 }
 
+// begins waits for the beginning of the stream, and says whether it is so.
+func (e *events) begins(so string) (bool, error) {
+	for len(e.unread) < len(so) {
+		if err := e.fill(); err != nil {
+			return false, err
+		}
+		if n := min(len(e.unread), len(so)); string(e.unread[:n]) != so[:n] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // next waits for events, at least one.
 func (e *events) next() ([]sse.Event, error) {
 	for {

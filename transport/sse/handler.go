@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
+	"github.com/miglink/miglink/internal/safely"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -24,6 +25,9 @@ const (
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
 	// Keepalive is the longest silence of a stream. Default: 15 s.
 	Keepalive time.Duration
 	// Context ends all streams over HTTP/1.1 with it: a request's own context, and what net/http keeps for a
@@ -48,21 +52,26 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "sse")}
+	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: peerlog.New(o.Log.With("component", "sse"))}
 	h.door = door.New(o.Authenticator, h.log)
-	return http.HandlerFunc(h.serve)
+	return httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts, Agents: true}.Handler(http.HandlerFunc(h.serve))
 }
 
 type handler struct {
 	t    transport.Transport
 	ctx  context.Context
 	door door.Door
-	log  *slog.Logger
+	log  *peerlog.Log
 
 	keepalive time.Duration
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	if err := httplink.CanFlush(w); err != nil {
+		h.log.Write(r.Context(), slog.LevelError, "no stream can be opened", "", slog.Any("error", err))
+		httplink.WriteError(w, err)
+		return
+	}
 	hello, grant, link, err := h.open(r)
 	if err != nil {
 		httplink.WriteError(w, err)
@@ -98,6 +107,7 @@ func (h *handler) open(r *http.Request) (transport.Hello, transport.Grant, trans
 	if id := r.Header.Get("Last-Event-ID"); id != "" && len(id) <= transport.MaxCursor {
 		hello.After = transport.Cursor(id)
 	}
+	hello.Heard.NoCursor = hello.After == "" && hello.Instance == ""
 	hello.AddHop("sse")
 	link, err := h.t.Dial(r.Context(), hello)
 	return hello, grant, link, err
@@ -121,16 +131,9 @@ func limits(ctx context.Context, hello transport.Hello, grant transport.Grant) (
 func (h *handler) run(ctx context.Context, cancel context.CancelFunc, vm string, link transport.Link, r response) {
 	defer cancel()
 	defer link.Close()
-	defer func() {
-		if v := recover(); v != nil { // as net/http does
-			h.log.Error("stream failed", "vm_id", vm, "panic", v, "stack", string(debug.Stack()))
-			r.Close(true)
-		}
-	}()
-	err := serveStream(ctx, r, link, h.keepalive)
-	switch said := (*transport.Error)(nil); {
-	case errors.Is(err, errGone), errors.As(err, &said): // they know
-	default:
-		h.log.Info("stream ended", "vm_id", vm, "error", err)
+	err := safely.Do(func() error { return serveStream(ctx, r, link, h.keepalive) })
+	if errors.As(err, new(*safely.Panic)) {
+		r.Close(true)
 	}
+	h.log.Ended(ctx, vm, err)
 }

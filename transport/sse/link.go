@@ -21,7 +21,7 @@ import (
 	"github.com/miglink/miglink/transport/uplink"
 )
 
-var errSilent = errors.New("sse: nothing was heard of the controller for too long")
+var errSilent = fmt.Errorf("sse: %w", transport.ErrSilent)
 
 // link reads commands from a stream; acks and events go by the uplink.
 type link struct {
@@ -37,14 +37,17 @@ type link struct {
 	events   events
 	broken   error         // why no more is read
 	patience time.Duration // for the next byte
+	started  bool          // the stream has begun
 	late     *time.Timer
 
-	lastUp  atomic.Int64 // when the controller heard of the VM last, in Unix nanoseconds
+	proven  atomic.Bool                      // something has come after the beginning of the stream
+	cursor  atomic.Pointer[transport.Cursor] // of the latest command; nil: none has come
+	lastUp  atomic.Int64                     // when the controller heard of the VM last, in Unix nanoseconds
 	running sync.WaitGroup
 }
 
 func newLink(up *uplink.Link, keepalive time.Duration) *link {
-	l := &link{up: up, keepalive: keepalive, patience: preamble}
+	l := &link{up: up, keepalive: keepalive, patience: preambleTime}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }
@@ -57,7 +60,7 @@ func (l *link) listen(body io.ReadCloser) {
 }
 
 func (l *link) start(window int) {
-	l.patience = 2 * l.keepalive
+	l.patience, l.started = 2*l.keepalive, true
 	l.in.Open(window, l.next, l.over)
 	l.lastUp.Store(time.Now().UnixNano())
 	l.running.Go(l.keepAlive)
@@ -70,8 +73,15 @@ type watched struct{ l *link }
 func (w *watched) Read(b []byte) (int, error) {
 	w.l.late.Reset(w.l.patience)
 	defer w.l.late.Stop()
-	return w.l.body.Read(b)
+	n, err := w.l.body.Read(b)
+	if n > 0 && w.l.started {
+		w.l.proven.Store(true)
+	}
+	return n, err
 }
+
+// Proven implements transport.Prover.
+func (l *link) Proven() bool { return l.proven.Load() }
 
 // next waits for events, and returns the commands among them. What came before an error counts.
 func (l *link) next() ([]transport.Delivery, error) {
@@ -90,6 +100,8 @@ func (l *link) next() ([]transport.Delivery, error) {
 		page, err = l.add(page, &all[i])
 	}
 	if len(page) > 0 {
+		at := page[len(page)-1].Cursor
+		l.cursor.Store(&at)
 		l.broken = err // to be said next time
 		return page, nil
 	}
@@ -116,7 +128,7 @@ func (l *link) add(page []transport.Delivery, e *sse.Event) ([]transport.Deliver
 		if err := json.Unmarshal([]byte(e.Data), &c); err != nil || c.Code == "" || c.RetryAfter < 0 || c.RetryAfter > 1e9 {
 			return page, errors.New("sse: the controller closed the stream, and its reason does not decode")
 		}
-		return page, &transport.Error{Code: c.Code, Message: c.Message, RetryAfter: time.Duration(c.RetryAfter * float64(time.Second))}
+		return page, transport.PeerError(c.Code, c.Message, c.RetryAfter)
 	}
 	return page, nil // of a later version
 }
@@ -154,16 +166,42 @@ func (l *link) keepAlive() {
 		}
 		wait = l.keepalive
 		l.in.Begin()
-		if err := l.sent(l.ctx, l.up.SignOfLife(l.ctx)); err != nil {
+		err := l.up.SignOfLife(l.ctx, l.came())
+		if l.foreign(err) {
+			wait = max(calm, transport.RetryAfter(err))
+			continue
+		}
+		if err := l.sent(l.ctx, err); err != nil {
 			l.cancel(err)
 			return
 		}
 	}
 }
 
+// came is the cursor of the latest command, or nil where nothing has come after the beginning of the stream.
+func (l *link) came() *transport.Cursor {
+	if !l.Proven() {
+		return nil
+	}
+	if at := l.cursor.Load(); at != nil {
+		return at
+	}
+	return new(transport.Cursor)
+}
+
+// foreign says whether something in between has answered, but not for so long that the controller must take the VM for
+// dead.
+func (l *link) foreign(err error) bool {
+	silence := time.Since(time.Unix(0, l.lastUp.Load()))
+	return errors.As(err, new(*transport.ForeignError)) && silence < 2*l.keepalive
+}
+
 func (l *link) Receive(ctx context.Context) ([]transport.Delivery, error) {
 	return l.in.Receive(ctx, l.ctx.Done(), func() error { return context.Cause(l.ctx) })
 }
+
+// Unsaid implements transport.Voucher.
+func (l *link) Unsaid(others func() bool) { l.up.Unsaid(others) }
 
 // Deliver implements transport.Direct.
 func (l *link) Deliver(take func([]transport.Delivery)) { l.in.Deliver(take) }

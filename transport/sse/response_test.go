@@ -51,7 +51,7 @@ func ask(t *testing.T, s *httptest.Server, request string) (net.Conn, *http.Resp
 	return conn, resp
 }
 
-const getStream = "GET /api/v1/vms/vm-1/commands/stream HTTP/1.1\r\nHost: c\r\n\r\n"
+const getStream = "GET /api/v1/vms/vm-1/commands/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 // Over HTTP/1.1 a stream is an answer in chunks that ends with its connection, whose header holds what others have
 // put there.
@@ -157,16 +157,18 @@ func TestShared(t *testing.T) {
 			}, time.Minute, time.Millisecond)
 		})
 	}
-	_, s := serve(t, func(h http.Handler) http.Handler {
+	c, s := serve(t, func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
 		})
 	})
 	_, resp := ask(t, s, getStream)
-	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	require.Equal(t, http.StatusNotImplemented, resp.StatusCode)
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(b), "cannot stream")
+	require.Contains(t, string(b), "cannot stream: give what it wraps with a method Unwrap() http.ResponseWriter")
+	_, known := c.Presence("vm-1")
+	require.False(t, known, "it had no effect")
 }
 
 // A stream of TLS is taken over, too.

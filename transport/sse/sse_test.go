@@ -56,7 +56,7 @@ func TestBufferingProxy(t *testing.T) {
 		behind, stopServer := memnet.Serve(&http.Server{Handler: http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))})
 		defer stopServer()
 		proxy := &httputil.ReverseProxy{
-			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "controller"}) },
+			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "localhost"}) },
 			Transport: behind.Transport,
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 				w.WriteHeader(http.StatusBadGateway)
@@ -97,7 +97,7 @@ func TestWriteTimeout(t *testing.T) {
 			WriteTimeout: 5 * time.Second,
 		})
 		defer stop()
-		l, err := open(t, "http://controller/", sse.Options{Client: client}).Dial(t.Context(), hello)
+		l, err := open(t, "http://localhost/", sse.Options{Client: client}).Dial(t.Context(), hello)
 		require.NoError(t, err)
 		defer l.Close()
 		for range 10 {
@@ -117,9 +117,9 @@ func TestIdleOverHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := controller.New(memory.New(), controller.Options{})
 		defer c.Close()
-		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))))
+		client, stop := memnet.ServeHTTP2(web.NewServer(t.Context(), http.StripPrefix("/api/v1", web.Handler(c, web.Options{})), web.ServerOptions{}))
 		defer stop()
-		l, err := open(t, "http://controller/", sse.Options{Client: client}).Dial(t.Context(), hello)
+		l, err := open(t, "http://localhost/", sse.Options{Client: client}).Dial(t.Context(), hello)
 		require.NoError(t, err)
 		defer l.Close()
 		for range 3 {
@@ -144,7 +144,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		defer stop()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://controller/api/v1/vms/vm-1/commands/stream", http.NoBody)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/api/v1/vms/vm-1/commands/stream", http.NoBody)
 		require.NoError(t, err)
 		resp, err := client.Do(req)
 		require.NoError(t, err)
@@ -201,6 +201,8 @@ func TestSilence(t *testing.T) {
 		client, stop := memnet.Serve(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost {
 				posts.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				io.WriteString(w, `{"taken":0}`)
 				return
 			}
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -209,7 +211,7 @@ func TestSilence(t *testing.T) {
 			<-r.Context().Done()
 		})})
 		defer stop()
-		l, err := open(t, "http://controller/", sse.Options{Client: client, Keepalive: 10 * time.Second}).Dial(t.Context(), hello)
+		l, err := open(t, "http://localhost/", sse.Options{Client: client, Keepalive: 10 * time.Second}).Dial(t.Context(), hello)
 		require.NoError(t, err)
 		defer l.Close()
 		began := time.Now()
@@ -224,7 +226,7 @@ func TestSilence(t *testing.T) {
 func answer(status int, header http.Header, body io.Reader) *http.Client {
 	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodPost {
-			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(`{"taken":0}`)), Request: r}, nil
 		}
 		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: header, Body: io.NopCloser(body), Request: r}, nil
 	})}
@@ -233,6 +235,8 @@ func answer(status int, header http.Header, body io.Reader) *http.Client {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+var jsonHeader = http.Header{"Content-Type": {"application/json"}}
 
 var eventStream = http.Header{"Content-Type": {"text/event-stream"}}
 
@@ -246,26 +250,27 @@ func TestDialErrors(t *testing.T) {
 		says   string
 	}{
 		{"nobody there", &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, refused })}, refused, ""},
-		{"a login page", answer(200, http.Header{"Content-Type": {"text/html"}}, strings.NewReader("<html>")), nil, `"text/html"`},
-		{"a redirect", answer(302, nil, strings.NewReader("")), transport.ErrProtocol, ""},
-		{"a proxy's 503", answer(503, http.Header{"Retry-After": {"7"}}, strings.NewReader("busy")), transport.ErrUnavailable, "7s"},
-		{"a problem", answer(409, http.Header{"Content-Type": {"application/problem+json"}}, strings.NewReader(`{"code":"superseded","detail":"by i-2"}`)), transport.ErrSuperseded, "by i-2"},
+		{"a login page", answer(200, http.Header{"Content-Type": {"text/html"}}, strings.NewReader("<html>")), nil, `text/html): it is not an event stream`},
+		{"a redirect", answer(302, nil, strings.NewReader("")), nil, "something between"},
+		{"a proxy's 503", answer(503, http.Header{"Server": {"squid"}}, strings.NewReader("busy")), nil, "(Server squid)"},
+		{"the stream of another program", answer(200, eventStream, strings.NewReader("data: hello\n\n")), nil, "the stream is of something else"},
+		{"a problem", answer(409, http.Header{"Content-Type": {"application/problem+json"}}, strings.NewReader(`{"type":"urn:miglink:error:superseded","code":"superseded","detail":"by i-2"}`)), transport.ErrSuperseded, "by i-2"},
 		{"an empty stream", answer(200, eventStream, strings.NewReader("")), io.EOF, ""},
 	} {
-		_, err := open(t, "http://controller/", sse.Options{Client: test.client}).Dial(t.Context(), hello)
+		_, err := open(t, "http://localhost/", sse.Options{Client: test.client}).Dial(t.Context(), hello)
 		require.Error(t, err, test.name)
 		if test.is != nil {
 			require.ErrorIs(t, err, test.is, test.name)
 		}
 		require.ErrorContains(t, err, test.says, test.name)
 	}
-	_, err := open(t, "http://controller/", sse.Options{}).Dial(t.Context(), transport.Hello{})
+	_, err := open(t, "http://localhost/", sse.Options{}).Dial(t.Context(), transport.Hello{})
 	require.ErrorIs(t, err, transport.ErrInvalid)
 	_, err = sse.New("controller:8080", sse.Options{})
 	require.ErrorContains(t, err, "neither http:// nor https://")
 
 	noToken := errors.New("the metadata server is down")
-	_, err = open(t, "http://controller/", sse.Options{
+	_, err = open(t, "http://localhost/", sse.Options{
 		Client: answer(200, eventStream, strings.NewReader(":\n\n")),
 		Token:  func(context.Context) (string, error) { return "", noToken },
 	}).Dial(t.Context(), hello)
@@ -294,7 +299,7 @@ func TestStream(t *testing.T) {
 		{"a reason to wait for ever", "event: close\ndata: {\"code\":\"unavailable\",\"retry_after\":1e300}\n\n", 0, nil, "does not decode"},
 		{"an event without end", "data: " + strings.Repeat("x", 4<<20), 0, nil, "sse: "},
 	} {
-		l, err := open(t, "http://controller/", sse.Options{
+		l, err := open(t, "http://localhost/", sse.Options{
 			Client: answer(200, eventStream, strings.NewReader(": miglink\n\n"+test.stream)),
 		}).Dial(t.Context(), hello)
 		require.NoError(t, err, test.name)
@@ -328,17 +333,20 @@ func TestPosts(t *testing.T) {
 			return &http.Response{StatusCode: http.StatusOK, Header: eventStream, Body: struct {
 				io.Reader
 				io.Closer
-			}{io.MultiReader(strings.NewReader(":\n\n"), untilDone{r.Context()}), body}, Request: r}, nil
+			}{io.MultiReader(strings.NewReader(": miglink\n\n"), untilDone{r.Context()}), body}, Request: r}, nil
 		}
 		if status == 0 {
 			return nil, errors.New("connection reset")
 		}
+		if status == http.StatusOK {
+			return &http.Response{StatusCode: status, Header: jsonHeader, Body: io.NopCloser(strings.NewReader(`{"recorded":1}`)), Request: r}, nil
+		}
 		return &http.Response{
 			StatusCode: status, Header: http.Header{"Content-Type": {"application/problem+json"}},
-			Body: io.NopCloser(strings.NewReader(`{"code":"unknown_command"}`)), Request: r,
+			Body: io.NopCloser(strings.NewReader(`{"type":"urn:miglink:error:unknown_command","code":"unknown_command"}`)), Request: r,
 		}, nil
 	})}
-	l, err := open(t, "http://controller/", sse.Options{Client: client}).Dial(t.Context(), hello)
+	l, err := open(t, "http://localhost/", sse.Options{Client: client}).Dial(t.Context(), hello)
 	require.NoError(t, err)
 	defer l.Close()
 	said := ack.Ack{CommandID: "c-1", Stage: ack.Received}
@@ -374,7 +382,7 @@ func TestStreamOfCurlEnds(t *testing.T) {
 		defer c.Close()
 		client, stop := memnet.Serve(&http.Server{Handler: http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))})
 		defer stop()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://controller/api/v1/vms/vm-1/commands/stream", http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/api/v1/vms/vm-1/commands/stream", http.NoBody)
 		require.NoError(t, err)
 		began := time.Now()
 		resp, err := client.Do(req)
@@ -394,7 +402,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("event: close\ndata: {\"code\":\"unavailable\",\"retry_after\":1}\n\n"))
 	f.Add([]byte("\xef\xbb\xbfdata\n\nid: \x00\nevent:command\rdata:{}\r\r"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		tr := open(t, "http://controller/", sse.Options{Client: answer(200, eventStream, strings.NewReader(string(stream)))})
+		tr := open(t, "http://localhost/", sse.Options{Client: answer(200, eventStream, strings.NewReader(string(stream)))})
 		l, err := tr.Dial(t.Context(), hello)
 		if err != nil {
 			return

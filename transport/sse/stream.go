@@ -19,6 +19,9 @@ var (
 	typeClose   = sse.Type("close")
 )
 
+// askEvery is how often something is sent at most to have the client say that it has come.
+const askEvery = time.Second
+
 // errGone is the end of a stream whose client has gone.
 var errGone = errors.New("sse: the client has gone")
 
@@ -36,6 +39,7 @@ type stream struct {
 	writing bool      // somebody is
 	room    sync.Cond // nobody is any more
 	wrote   time.Time
+	asked   time.Time
 	silence *time.Timer
 }
 
@@ -43,7 +47,7 @@ type stream struct {
 func serveStream(ctx context.Context, r response, link transport.Link, keepalive time.Duration) error {
 	s := &stream{response: r, keepalive: keepalive, done: make(chan struct{})}
 	s.room.L = &s.mu
-	s.crew.Engage(&s.mu, s.done)
+	s.crew.Engage(&s.mu, s.done, s.stop)
 	r.Header().Set("Content-Type", "text/event-stream")
 	defer context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })()
 	if err := s.comment("miglink"); err != nil { // tells the client that nothing in between buffers
@@ -53,6 +57,9 @@ func serveStream(ctx context.Context, r response, link transport.Link, keepalive
 	s.silence = time.AfterFunc(keepalive, s.look)
 	s.mu.Unlock()
 	receiving, cancel := context.WithCancel(ctx)
+	if w, ok := link.(transport.Witness); ok {
+		w.Ask(s.ask)
+	}
 	s.out.Open(receiving, &s.crew, owner{s}, link, r.Prompt())
 	gone := r.Wait(s.done)
 	s.stop(errGone) // unless it has been stopped
@@ -146,6 +153,22 @@ func (s *stream) look() {
 		wait = s.keepalive
 	}
 	s.silence.Reset(wait)
+}
+
+// ask sends a comment: with the next sign of life the client says that something has come, and up to which command. It is
+// called by who sends pages. Where it fails the next page does, too.
+func (s *stream) ask() {
+	if !s.claim() {
+		return
+	}
+	defer s.release()
+	if time.Since(s.asked) < askEvery {
+		return
+	}
+	s.asked = time.Now()
+	if err := s.comment("ask"); err != nil {
+		s.stop(err)
+	}
 }
 
 func (s *stream) commands(page []transport.Delivery) error {

@@ -17,7 +17,7 @@ func ExampleServer() {
 		log.Print(err) // there is no such file
 		return
 	}
-	server := web.NewServer(context.Background(), http.NotFoundHandler())
+	server := web.NewServer(context.Background(), http.NotFoundHandler(), web.ServerOptions{})
 	server.Addr, server.TLSConfig = ":8443", config
 	log.Fatal(server.ListenAndServeTLS("", ""))
 }

@@ -23,6 +23,7 @@ const lookEvery = time.Second
 type files[T any] struct {
 	names []string
 	parse func(contents [][]byte) (T, error)
+	check func(name string) error // of each file before it is read; nil: none
 	log   *slog.Logger
 
 	mu       sync.Mutex
@@ -34,10 +35,15 @@ type files[T any] struct {
 
 // open reads the files for the first time.
 func open[T any](log *slog.Logger, parse func(contents [][]byte) (T, error), names ...string) (*files[T], error) {
+	return openChecked(log, nil, parse, names...)
+}
+
+// openChecked is open of files that are used only if a check of their names finds nothing.
+func openChecked[T any](log *slog.Logger, check func(name string) error, parse func(contents [][]byte) (T, error), names ...string) (*files[T], error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := &files[T]{names: names, parse: parse, log: log.With("component", "tlsfile"), looked: time.Now()}
+	f := &files[T]{names: names, check: check, parse: parse, log: log.With("component", "tlsfile"), looked: time.Now()}
 	if err := f.look(); err != nil {
 		return nil, fmt.Errorf("tlsfile: %w", err)
 	}
@@ -66,6 +72,11 @@ func (f *files[T]) look() error {
 	contents := make([][]byte, len(f.names))
 	for i, name := range f.names {
 		var err error
+		if f.check != nil {
+			if err = f.check(name); err != nil {
+				return err
+			}
+		}
 		if contents[i], err = os.ReadFile(name); err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ func TestReplacedUnderLinks(t *testing.T) {
 // serveTLS serves h until the test ends.
 func serveTLS(t *testing.T, h http.Handler, c *tls.Config) (addr string) {
 	t.Helper()
-	s := web.NewServer(t.Context(), h)
+	s := web.NewServer(t.Context(), h, web.ServerOptions{})
 	s.TLSConfig, s.ErrorLog = c, log.New(io.Discard, "", 0)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+
+	"github.com/miglink/miglink/internal/private"
 )
 
 // ServerFiles are the PEM files of a server.
@@ -11,7 +13,8 @@ type ServerFiles struct {
 	// Cert is the server's certificate, with its intermediates after it, and Key its key. Required.
 	Cert, Key string
 	// ClientCA is the authorities whose clients are let in with a certificate. A client without one is let in,
-	// too, unless it is required. Default: nobody is asked for a certificate.
+	// too, unless it is required. A file that others than its owner may write or replace is not used; the owner is the
+	// one who runs this process, or root. Default: nobody is asked for a certificate.
 	ClientCA string
 	// RequireClient refuses a client that has no certificate of ClientCA.
 	RequireClient bool
@@ -41,7 +44,8 @@ func Server(f ServerFiles) (*tls.Config, error) {
 	if f.ClientCA == "" {
 		return c, nil
 	}
-	authorities, err := open(f.Log, parsePool, f.ClientCA)
+	// Whoever adds an authority there can be any client.
+	authorities, err := openChecked(f.Log, private.File, parsePool, f.ClientCA)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/inbox"
 	"github.com/miglink/miglink/internal/outlet"
+	"github.com/miglink/miglink/internal/peerlog"
+	"github.com/miglink/miglink/internal/secure"
 	"github.com/miglink/miglink/internal/wire"
 	"github.com/miglink/miglink/internal/wirejson"
 	"github.com/miglink/miglink/transport"
@@ -29,6 +32,10 @@ type Options struct {
 	Client *http.Client
 	// Token is asked for a bearer token before each request. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
+	// Log gets a warning when something in between answers a POST in the controller's place. Default: none.
+	Log *slog.Logger
 }
 
 // Transport dials links for acks and events only.
@@ -36,23 +43,30 @@ type Transport struct {
 	base   *url.URL
 	client *http.Client
 	token  transport.TokenSource
+	log    *peerlog.Log
 }
 
 // New returns a Transport to the controller at url, as in transport.Config.
 func New(url string, o Options) (*Transport, error) {
-	base, err := httplink.ParseBase(url)
+	base, err := httplink.Base(url, secure.Use{Token: o.Token != nil, Insecure: o.Insecure})
 	if err != nil {
 		return nil, err
 	}
 	if o.Client == nil {
 		o.Client = httplink.NewClient(nil)
 	}
-	return &Transport{base: base, client: o.Client, token: o.Token}, nil
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Transport{base: base, client: o.Client, token: o.Token, log: peerlog.New(o.Log)}, nil
 }
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token})
+	if _, err := httplink.Base(c.URL, httplink.UseOf(c)); err != nil {
+		return nil, err
+	}
+	return New(c.URL, Options{Client: httplink.NewClient(c.TLS), Token: c.Token, Insecure: c.Insecure, Log: c.Log})
 }
 
 // Dial opens an uplink, and says so to the controller. It refuses a hello that wants commands.
@@ -64,7 +78,7 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Report(ctx); err != nil {
+	if err := l.reportAll(ctx, nil, l.report); err != nil { // once: another way may be better
 		l.Close()
 		return nil, err
 	}
@@ -87,7 +101,7 @@ func (t *Transport) Attach(hello transport.Hello) (*Link, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Link{t: t, acks: endpoint("commands", "ack"), events: endpoint("events"), ctx: ctx, cancel: cancel}
-	l.crew.Engage(&l.mu, ctx.Done())
+	l.crew.Engage(&l.mu, ctx.Done(), func(error) { cancel() })
 	l.poster.Do = l.post
 	return l, nil
 }
@@ -103,8 +117,24 @@ type Link struct {
 	crew   outlet.Crew
 	poster outlet.Hand
 
-	mu    sync.Mutex
-	queue []*call
+	mu      sync.Mutex
+	queue   []*call
+	posting bool // calls that are not in the queue any more are not answered
+	others  func() bool
+}
+
+// Unsaid implements transport.Voucher, for the links that commands come by.
+func (l *Link) Unsaid(others func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.others = others
+}
+
+// HasUnsaid says whether there are acks that are not recorded yet.
+func (l *Link) HasUnsaid() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.posting || len(l.queue) > 0 || l.others != nil && l.others()
 }
 
 // call is what one call of Ack says that fits one POST.
@@ -181,7 +211,7 @@ func (l *Link) post() {
 		for _, c := range calls {
 			all = append(all, c.acks...)
 		}
-		err := l.postAcks(all)
+		err := l.record(all)
 		if err != nil && l.ctx.Err() != nil {
 			err = transport.ErrClosed
 		}
@@ -197,6 +227,7 @@ func (l *Link) post() {
 func (l *Link) next() []*call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.posting = len(l.queue) > 0
 	n, acks, size := 0, 0, 0
 	for ; n < len(l.queue); n++ {
 		acks += len(l.queue[n].acks)
@@ -217,7 +248,7 @@ func (l *Link) next() []*call {
 
 // part is what an error of a POST means for n of its acks.
 func part(err error, from, n int) error {
-	errs, ok := err.(transport.AckErrors) //nolint:errorlint // postAcks returns it unwrapped
+	errs, ok := err.(transport.AckErrors) //nolint:errorlint // record returns it unwrapped
 	if !ok {
 		return err
 	}
@@ -235,6 +266,11 @@ func (l *Link) postAcks(acks []ack.Ack) error {
 	}
 	defer httplink.Drain(resp.Body)
 	if resp.StatusCode == http.StatusOK {
+		if r, err := httplink.ReadReceipt(resp); err != nil {
+			return err
+		} else if r.Recorded == nil || *r.Recorded != len(acks) {
+			return httplink.Foreign(resp, fmt.Sprintf("it does not say that %d acks are recorded", len(acks)))
+		}
 		return nil
 	}
 	p, err := httplink.ReadProblem(resp)
@@ -253,13 +289,28 @@ func (l *Link) postAcks(acks []ack.Ack) error {
 
 // Report implements transport.Link.
 func (l *Link) Report(ctx context.Context, events ...event.Event) error {
-	return l.reportAll(ctx, events, false)
+	return l.reportAll(ctx, events, l.deliver)
 }
 
-// SignOfLife is Report without events, of a VM that has nothing to say for a while either.
-func (l *Link) SignOfLife(ctx context.Context) error { return l.reportAll(ctx, nil, true) }
+// SignOfLife is Report without events, of a VM that has nothing to say for a while either. It makes one attempt. Unless after
+// is nil the link that commands come by has passed something, the commands up to there included, and it says so: not as long
+// as there are acks that are not recorded, since they may be about these.
+func (l *Link) SignOfLife(ctx context.Context, after *transport.Cursor) error {
+	to := l.events
+	if after != nil && !l.HasUnsaid() {
+		u, err := url.Parse(to)
+		if err != nil {
+			return err
+		}
+		q := u.Query()
+		q.Set("after", string(*after))
+		u.RawQuery = q.Encode()
+		to = u.String()
+	}
+	return l.reportAll(ctx, nil, func(ctx context.Context, none []event.Event) error { return l.postEvents(ctx, to, none, true) })
+}
 
-func (l *Link) reportAll(ctx context.Context, events []event.Event, rest bool) error {
+func (l *Link) reportAll(ctx context.Context, events []event.Event, report func(context.Context, []event.Event) error) error {
 	if l.ctx.Err() != nil {
 		return transport.ErrClosed
 	}
@@ -268,7 +319,7 @@ func (l *Link) reportAll(ctx context.Context, events []event.Event, rest bool) e
 	defer context.AfterFunc(l.ctx, cancel)()
 	for from := 0; ; {
 		part := append([]event.Event{}, events[from:from+event.Batch(events[from:])]...)
-		if err := l.report(ctx, part, rest); err != nil {
+		if err := report(ctx, part); err != nil {
 			if l.ctx.Err() != nil {
 				return transport.ErrClosed
 			}
@@ -280,12 +331,32 @@ func (l *Link) reportAll(ctx context.Context, events []event.Event, rest bool) e
 	}
 }
 
-func (l *Link) report(ctx context.Context, events []event.Event, rest bool) error {
+// deliver is record for events. One that is too large by itself is refused.
+func (l *Link) deliver(ctx context.Context, events []event.Event) error {
+	err := l.persist(ctx, func() error { return l.report(ctx, events) })
+	switch half := len(events) / 2; {
+	case !tooLarge(err):
+		return err
+	case half == 0:
+		return transport.Errorf(transport.CodeTooLarge, "an event does not pass: %s", err)
+	default:
+		if err := l.deliver(ctx, events[:half]); err != nil {
+			return err
+		}
+		return l.deliver(ctx, events[half:])
+	}
+}
+
+func (l *Link) report(ctx context.Context, events []event.Event) error {
+	return l.postEvents(ctx, l.events, events, false)
+}
+
+func (l *Link) postEvents(ctx context.Context, to string, events []event.Event, rest bool) error {
 	body, err := wirejson.Marshal(events)
 	if err != nil {
 		return errNoJSON
 	}
-	resp, err := l.do(ctx, l.events, body, rest)
+	resp, err := l.do(ctx, to, body, rest)
 	if err != nil {
 		return err
 	}
@@ -293,7 +364,11 @@ func (l *Link) report(ctx context.Context, events []event.Event, rest bool) erro
 	if resp.StatusCode != http.StatusOK {
 		return httplink.ReadError(resp)
 	}
-	return nil
+	r, err := httplink.ReadReceipt(resp)
+	if err == nil && (r.Taken == nil || *r.Taken != len(events)) {
+		err = httplink.Foreign(resp, fmt.Sprintf("it does not say that %d events are taken", len(events)))
+	}
+	return err
 }
 
 var errNoJSON = transport.Errorf(transport.CodeInvalid, "what is to be sent is not JSON")

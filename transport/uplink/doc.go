@@ -6,7 +6,10 @@
 //	POST …/vms/{vm_id}/events         one event, or an array; none says that the VM is alive
 //	POST …/vms/{vm_id}/heartbeat      a heartbeat, as the deployed agents send it
 //
-// Any other status is a problem document (RFC 9457) whose code is a transport.Code. Where some acks of
-// an array are refused the others are recorded, the status is 409, and the document lists the refused
+// An answer counts with {"recorded":n} or {"taken":n} for what was sent. An error is a problem document (RFC 9457) of the
+// type urn:miglink:error:CODE, where CODE is a transport.Code. Whatever else answers is something in between, which knows
+// nothing of what was sent: a Link sends it again until the controller answers, in smaller bodies at 413.
+//
+// Where some acks of an array are refused the others are recorded, the status is 409, and the document lists the refused
 // ones by index. ?instance= names the agent's process; it may be left out.
 package uplink

@@ -11,6 +11,7 @@ import (
 	"github.com/miglink/miglink/event"
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -27,6 +28,9 @@ const restHeader = "Miglink-Rest"
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
 }
@@ -42,19 +46,19 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{t: t, log: o.Log.With("component", "uplink")}
+	h := &handler{t: t, log: peerlog.New(o.Log.With("component", "uplink"))}
 	h.door = door.New(o.Authenticator, h.log)
-	mux := http.NewServeMux()
+	var mux httplink.Mux
 	mux.Handle("POST /vms/{vm_id}/commands/ack", h.serve(acks))
 	mux.Handle("POST /vms/{vm_id}/events", h.serve(events))
 	mux.Handle("POST /vms/{vm_id}/heartbeat", h.serve(heartbeat))
-	return mux
+	return mux.Handler(httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts, Agents: true})
 }
 
 type handler struct {
 	t    transport.Transport
 	door door.Door
-	log  *slog.Logger
+	log  *peerlog.Log
 }
 
 // post handles a body and writes the answer, or returns the error to answer with.
@@ -64,7 +68,8 @@ func (h *handler) serve(do post) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.handle(w, r, do); err != nil {
 			if e := (*transport.Error)(nil); !errors.As(err, &e) && r.Context().Err() == nil {
-				h.log.Error("uplink failed", "vm_id", r.PathValue("vm_id"), "error", err)
+				vm, _ := httplink.VM(r) // the name is good: something is wrong with the rest
+				h.log.Write(r.Context(), slog.LevelError, "uplink failed", vm, slog.Any("error", err))
 			}
 			httplink.WriteError(w, err)
 		}
@@ -79,21 +84,26 @@ func (h *handler) handle(w http.ResponseWriter, r *http.Request, do post) error 
 	if _, err := h.door.Enter(r.Context(), vm, httplink.Credentials(r)); err != nil {
 		return err
 	}
-	body, err := httplink.ReadBody(w, r)
-	if err != nil {
-		return err
-	}
-	instance := r.URL.Query().Get("instance")
+	q := r.URL.Query()
+	instance := q.Get("instance")
 	if len(instance) > transport.MaxVM {
 		return transport.Errorf(transport.CodeInvalid, "instance is longer than %d bytes", transport.MaxVM)
 	}
 	hello := transport.Hello{VM: vm, Instance: instance, Uplink: true}
+	if after := q.Get("after"); len(after) <= transport.MaxCursor { // one that makes no sense is as good as none
+		hello.After, hello.Heard.Answered = transport.Cursor(after), q.Has("after")
+	}
 	hello.AddHop("http")
 	link, err := h.t.Dial(r.Context(), hello)
 	if err != nil {
 		return err
 	}
 	defer link.Close()
+	// Only now: how many bodies of a VM are read at a time is what its links are bounded by.
+	body, err := httplink.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
 	return do(w, r, link, body)
 }
 
@@ -120,8 +130,6 @@ type recorded struct {
 func problem(done *httplink.Recorded) httplink.Problem {
 	refused := done.Refusals()
 	return httplink.Problem{
-		Type:    "about:blank",
-		Title:   http.StatusText(http.StatusConflict),
 		Status:  http.StatusConflict,
 		Code:    httplink.CodeAcksRefused,
 		Detail:  fmt.Sprintf("%d of %d acks were refused, the others are recorded", len(refused), len(done.Acks)),

@@ -37,5 +37,5 @@ func ExampleHandler() {
 	}
 	// Output:
 	// 200 {"vm_id":"vm-1","commands":[],"cursor":""}
-	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"these credentials do not open this VM's link","code":"unauthorized"}
+	// 401 {"type":"urn:miglink:error:unauthorized","title":"Unauthorized","status":401,"detail":"these credentials do not open this VM's link; the controller's log says why","code":"unauthorized"}
 }

@@ -35,7 +35,7 @@ func TestCredentialsExpireWhileItIsHeld(t *testing.T) {
 			})})
 			defer stop()
 			began := time.Now()
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://controller"+path, http.NoBody)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, http.NoBody)
 			require.NoError(t, err)
 			resp, err := client.Do(req)
 			require.NoError(t, err)

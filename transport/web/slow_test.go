@@ -25,7 +25,7 @@ func dialServer(t *testing.T, test func(t *testing.T, conn net.Conn)) {
 		c := controller.New(memory.New(), controller.Options{})
 		defer c.Close()
 		l := memnet.Listen()
-		server := web.NewServer(t.Context(), web.Handler(c, web.Options{}))
+		server := web.NewServer(t.Context(), web.Handler(c, web.Options{}), web.ServerOptions{})
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
@@ -49,9 +49,9 @@ func TestSlowClients(t *testing.T) {
 		name, says string
 		until      time.Duration
 	}{
-		{"half a header", "GET /vms/vm-1/commands HTTP/1.1\r\nHost: x\r\nX: ", 10 * time.Second},
-		{"half a body", "POST /vms/vm-1/commands/ack HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[", 30 * time.Second},
-		{"one request", "POST /vms/vm-1/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 2 * time.Minute},
+		{"half a header", "GET /vms/vm-1/commands HTTP/1.1\r\nHost: localhost\r\nX: ", 10 * time.Second},
+		{"half a body", "POST /vms/vm-1/commands/ack HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[", 30 * time.Second},
+		{"one request", "POST /vms/vm-1/heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 2 * time.Minute},
 	} {
 		dialServer(t, func(t *testing.T, conn net.Conn) {
 			began := time.Now()
@@ -70,7 +70,7 @@ func TestLargeHeader(t *testing.T) {
 	for size, status := range map[int]int{12 << 10: http.StatusOK, 24 << 10: http.StatusRequestHeaderFieldsTooLarge} {
 		dialServer(t, func(t *testing.T, conn net.Conn) {
 			go func() {
-				_, _ = io.WriteString(conn, "GET /vms/vm-1/commands HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
+				_, _ = io.WriteString(conn, "GET /vms/vm-1/commands HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
 			}()
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			require.NoError(t, err)

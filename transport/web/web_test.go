@@ -82,7 +82,7 @@ func testTransport(t *testing.T, server, spec string) {
 	ran := make(chan error, 1)
 	go func() { ran <- a.Run(ctx) }()
 
-	value := "quotes \" nul \x00 crlf \r\n u2028 \u2028 rune 😀 <&>"
+	value := "quotes \" tab \t crlf \r\n u2028 \u2028 rune 😀 <&>"
 	for i := range 5 {
 		key := "k"
 		if i == 3 {
@@ -175,7 +175,7 @@ func TestOldTLS(t *testing.T) {
 	t.Parallel()
 	ca := certtest.NewAuthority(t)
 	for _, old := range []bool{false, true} {
-		server := web.NewServer(t.Context(), http.NotFoundHandler())
+		server := web.NewServer(t.Context(), http.NotFoundHandler(), web.ServerOptions{})
 		server.ErrorLog = log.New(io.Discard, "", 0)
 		server.TLSConfig.Certificates = []tls.Certificate{ca.Server(t, "127.0.0.1").TLS(t)}
 		if old {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -22,10 +23,12 @@ import (
 
 // Options are optional.
 type Options struct {
-	// TLS is for wss. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
+	// TLS is for https, and an error for http. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
 	// Token is asked for a bearer token before each dial. Default: none.
 	Token transport.TokenSource
+	// Insecure lets the token go in the clear to another machine, as in transport.Config.
+	Insecure bool
 }
 
 // Transport dials links over WebSocket. It is safe for concurrent use.
@@ -33,12 +36,15 @@ type Transport struct {
 	base   *url.URL
 	dialer websocket.Dialer
 	token  transport.TokenSource
+
+	// frames says that answers to upgrades lose their headers on the way: the welcome has to come as a frame.
+	frames atomic.Bool
 }
 
 // New returns a Transport to the controller at url (http or https, as in transport.Config). A proxy
 // is taken from the environment.
 func New(url string, o Options) (*Transport, error) {
-	base, err := httplink.ParseBase(url)
+	base, err := httplink.Base(url, secure.Use{TLS: o.TLS != nil, Token: o.Token != nil, Insecure: o.Insecure})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +72,7 @@ func New(url string, o Options) (*Transport, error) {
 
 // Open is New for a transport.Registry.
 func Open(c transport.Config) (transport.Transport, error) {
-	return New(c.URL, Options{TLS: c.TLS, Token: c.Token})
+	return New(c.URL, Options{TLS: c.TLS, Token: c.Token, Insecure: c.Insecure})
 }
 
 // Dial implements transport.Transport.
@@ -80,7 +86,11 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	}
 	u := httplink.VMURL(t.base, hello.VM, "commands", "ws")
 	u.RawQuery = query(hello)
-	conn, resp, err := t.dialer.DialContext(ctx, u.String(), header)
+	dialer := t.dialer
+	if t.frames.Load() {
+		dialer.Subprotocols = []string{subprotocol}
+	}
+	conn, resp, err := dialer.DialContext(ctx, u.String(), header)
 	if err != nil {
 		if resp != nil {
 			defer httplink.Drain(resp.Body)
@@ -97,12 +107,18 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	}
 	switch got := conn.Subprotocol(); got {
 	case greeted:
-		return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{Welcome: welcome(resp.Header)})
-	case subprotocol: // of a controller before that
+		w, err := welcome(resp)
+		if err != nil {
+			conn.Close()
+			t.frames.Store(true)
+			return nil, err
+		}
+		return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{Welcome: w})
+	case subprotocol:
 		return framed.Dial(ctx, newPipe(conn), hello, framed.DialOptions{})
 	default:
 		conn.Close()
-		return nil, fmt.Errorf("ws: the server speaks %q, neither %q nor %q", got, greeted, subprotocol)
+		return nil, httplink.Foreign(resp, fmt.Sprintf("it speaks %q, neither %q nor %q", got, greeted, subprotocol))
 	}
 }
 
@@ -116,11 +132,11 @@ func query(hello transport.Hello) string {
 	return q.Encode()
 }
 
-// welcome is the controller's answer.
-func welcome(h http.Header) *framed.Welcome {
-	keepalive, err := strconv.ParseFloat(h.Get(keepaliveHeader), 64)
+// welcome is the controller's answer to an upgrade.
+func welcome(resp *http.Response) (*framed.Welcome, error) {
+	keepalive, err := strconv.ParseFloat(resp.Header.Get(keepaliveHeader), 64)
 	if err != nil {
-		keepalive = 0 // the default
+		return nil, httplink.Foreign(resp, "it upgrades, without the header "+keepaliveHeader)
 	}
-	return &framed.Welcome{Version: framed.Version, Keepalive: keepalive}
+	return &framed.Welcome{Version: framed.Version, Keepalive: keepalive}, nil
 }

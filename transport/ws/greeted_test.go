@@ -1,8 +1,11 @@
 package ws_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,7 +70,10 @@ func TestGreetedInVain(t *testing.T) {
 	t.Parallel()
 	c, s := serve(t, 0)
 	for _, instance := range []string{"i-1", "i-2"} {
-		_, _, err := greet(t, s, "instance="+instance, nil)
+		conn, _, err := greet(t, s, "instance="+instance, nil)
+		require.NoError(t, err)
+		require.NoError(t, conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1,"events":[]}`)))
+		_, _, err = conn.ReadMessage() // it was heard of
 		require.NoError(t, err)
 	}
 	for _, test := range []struct {
@@ -131,18 +137,75 @@ func TestGreetedUpgradeFails(t *testing.T) {
 	c := controller.New(memory.New(), controller.Options{})
 	defer c.Close()
 	h := web.Handler(c, web.Options{})
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/vms/vm-1/commands/ws", http.NoBody)
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/vms/vm-1/commands/ws", http.NoBody)
 	req.Header = http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
 		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Protocol": {"miglink.v1.greeted"},
 	}
-	w := httptest.NewRecorder() // whose connection cannot be taken over
+	w := brokenHijack{httptest.NewRecorder()}
 	h.ServeHTTP(w, req)
 	require.Equal(t, http.StatusBadRequest, w.Code)
 	p, known := c.Presence("vm-1")
 	require.True(t, known)
 	require.False(t, p.Attached)
 }
+
+// brokenHijack is a connection that cannot be taken over, though it seems so.
+type brokenHijack struct{ *httptest.ResponseRecorder }
+
+func (brokenHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, net.ErrClosed }
+
+// Behind a middleware that hides the connection an agent is told what to mend, and takes nobody's place. One that can be
+// unwrapped is no hindrance.
+func TestMiddleware(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	h := http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("instance") == "hidden" {
+			w = struct{ http.ResponseWriter }{w}
+		} else {
+			w = unwrapped{w}
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	defer c.Close()
+	tr, err := ws.New(s.URL, ws.Options{})
+	require.NoError(t, err)
+	_, err = tr.Dial(t.Context(), transport.Hello{VM: "vm-1", Instance: "hidden"})
+	require.ErrorIs(t, err, transport.ErrProtocol)
+	require.ErrorContains(t, err, "give what it wraps with a method Unwrap() http.ResponseWriter")
+	_, known := c.Presence("vm-1")
+	require.False(t, known)
+	l, err := tr.Dial(t.Context(), hello)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+}
+
+// A proxy that drops the headers of an upgrade is named, with what helps.
+func TestUpgradeThatIsDropped(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	h := http.StripPrefix("/api/v1", web.Handler(c, web.Options{}))
+	for _, header := range []string{"Connection", "Upgrade"} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del(header)
+			h.ServeHTTP(w, r)
+		}))
+		tr, err := ws.New(s.URL, ws.Options{})
+		require.NoError(t, err)
+		_, err = tr.Dial(t.Context(), hello)
+		require.ErrorIs(t, err, transport.ErrProtocol)
+		require.ErrorContains(t, err, "a proxy has dropped them, if they were sent; have it pass them on, or use sse or longpoll")
+		s.Close()
+	}
+	require.NoError(t, c.Close())
+}
+
+type unwrapped struct{ http.ResponseWriter }
+
+func (w unwrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // An uplink says so in its request, and supersedes nothing.
 func TestGreetedUplink(t *testing.T) {
@@ -170,6 +233,43 @@ func TestGreetedUplink(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, r.ID(), page[0].ID)
 	require.NoError(t, up.Ack(t.Context(), ack.Ack{CommandID: r.ID(), Stage: ack.Succeeded}))
+}
+
+// Where what is in between takes the welcome out of the answer to an upgrade, the next dial has it come as a frame.
+func TestWelcomeThatIsLost(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	defer c.Close()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.StripPrefix("/api/v1", web.Handler(c, web.Options{})).ServeHTTP(&lossy{w}, r)
+	}))
+	defer s.Close()
+	tr, err := ws.New(s.URL, ws.Options{})
+	require.NoError(t, err)
+	_, err = tr.Dial(t.Context(), hello)
+	require.ErrorAs(t, err, new(*transport.ForeignError))
+	require.ErrorContains(t, err, "Miglink-Keepalive")
+	l, err := tr.Dial(t.Context(), hello)
+	require.NoError(t, err)
+	defer l.Close()
+	require.NoError(t, l.Report(t.Context()))
+}
+
+// lossy takes the header of the welcome out of what is written to a connection.
+type lossy struct{ http.ResponseWriter }
+
+func (w *lossy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	return &lossyConn{conn}, buffered, err
+}
+
+type lossyConn struct{ net.Conn }
+
+func (c *lossyConn) Write(b []byte) (int, error) {
+	if _, err := c.Conn.Write(bytes.Replace(b, []byte("Miglink-Keepalive: 15\r\n"), nil, 1)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // A controller that knows only miglink.v1 is told hello by a frame.

@@ -2,7 +2,6 @@ package ws
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/miglink/miglink/internal/door"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/peerlog"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/framed"
 )
@@ -23,6 +23,9 @@ import (
 type HandlerOptions struct {
 	// Authenticator lets a VM's requests pass, or says why not. Default: everybody passes.
 	Authenticator transport.Authenticator
+	// Hosts are names that requests may be for besides IP addresses and localhost, where there is no Authenticator: it
+	// keeps pages away that a browser on a machine nearby shows. "*" is any. Default: none.
+	Hosts []string
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 15 s.
 	Keepalive time.Duration
@@ -48,7 +51,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 	if o.Keepalive == 0 {
 		o.Keepalive = framed.DefaultKeepalive
 	}
-	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: o.Log.With("component", "ws")}
+	h := &handler{t: t, ctx: o.Context, keepalive: o.Keepalive, log: peerlog.New(o.Log.With("component", "ws"))}
 	h.door = door.New(o.Authenticator, h.log)
 	h.welcome = http.Header{keepaliveHeader: {strconv.FormatFloat(o.Keepalive.Seconds(), 'g', -1, 64)}}
 	h.upgrader = websocket.Upgrader{
@@ -65,7 +68,7 @@ func Handler(t transport.Transport, o HandlerOptions) http.Handler {
 			httplink.WriteError(w, transport.Errorf(code, "%s", reason))
 		},
 	}
-	return http.HandlerFunc(h.serve)
+	return httplink.Guard{Asked: o.Authenticator != nil, Hosts: o.Hosts, Agents: true}.Handler(http.HandlerFunc(h.serve))
 }
 
 type handler struct {
@@ -73,10 +76,13 @@ type handler struct {
 	ctx       context.Context
 	door      door.Door
 	keepalive time.Duration
-	log       *slog.Logger
+	log       *peerlog.Log
 	upgrader  websocket.Upgrader
 	welcome   http.Header
 }
+
+// errNoUpgrade is for agents behind a proxy, which have asked for a WebSocket.
+var errNoUpgrade = transport.Errorf(transport.CodeProtocol, "the request came without the headers \"Connection: Upgrade\" and \"Upgrade: websocket\": a proxy has dropped them, if they were sent; have it pass them on, or use sse or longpoll")
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	vm, err := httplink.VM(r)
@@ -84,9 +90,16 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		grant, err = h.door.Enter(r.Context(), vm, httplink.Credentials(r))
 	}
+	if err == nil && !websocket.IsWebSocketUpgrade(r) {
+		err = errNoUpgrade
+	}
 	offered := websocket.Subprotocols(r)
-	if err == nil && websocket.IsWebSocketUpgrade(r) && !slices.Contains(offered, subprotocol) && !slices.Contains(offered, greeted) {
+	if err == nil && !slices.Contains(offered, subprotocol) && !slices.Contains(offered, greeted) {
 		err = transport.Errorf(transport.CodeProtocol, "the subprotocol is neither %s nor %s", greeted, subprotocol)
+	}
+	if err == nil && r.ProtoMajor == 1 {
+		err = httplink.CanHijack(w)
+		h.hides(r, vm, err)
 	}
 	switch {
 	case err != nil:
@@ -95,6 +108,13 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		h.attach(w, r, grant)
 	default:
 		h.accept(w, r, vm, grant)
+	}
+}
+
+// hides logs why no request can become a WebSocket, which is for the controller's team to mend.
+func (h *handler) hides(r *http.Request, vm string, err error) {
+	if err != nil {
+		h.log.Write(r.Context(), slog.LevelError, "no WebSocket can be opened", vm, slog.Any("error", err))
 	}
 }
 
@@ -117,7 +137,7 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request, grant transport
 		link.Close()
 		return // answered by Upgrader.Error
 	}
-	p.Trust()
+	p.most = maxMessage // the request was the hello
 	session := framed.Attach(h.ctx, p, link, grant, framed.ServeOptions{Keepalive: h.keepalive, Prompt: true})
 	h.start(session, hello.VM)
 }
@@ -133,7 +153,7 @@ func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, gran
 		Authenticate: func(context.Context, string, string) (transport.Grant, error) { return grant, nil },
 	})
 	if err != nil {
-		h.ended(vm, err)
+		h.log.Ended(h.ctx, vm, err)
 		return
 	}
 	h.start(session, vm)
@@ -141,7 +161,7 @@ func (h *handler) accept(w http.ResponseWriter, r *http.Request, vm string, gran
 
 func (h *handler) start(session *framed.Session, vm string) {
 	vm = strings.Clone(vm) // it is part of the request, which goes
-	session.Start(func(err error) { h.ended(vm, err) })
+	session.Start(func(err error) { h.log.Ended(h.ctx, vm, err) })
 }
 
 // upgrade makes the connection a pipe's, which takes no more than a hello until the peer is trusted.
@@ -166,12 +186,4 @@ func sameOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	u, err := url.Parse(origin)
 	return origin == "" || err == nil && strings.EqualFold(u.Host, r.Host)
-}
-
-func (h *handler) ended(vm string, err error) {
-	if said := (*transport.Error)(nil); errors.As(err, &said) {
-		h.log.Info("link ended", "vm_id", vm, "code", said.Code, "error", said.Message)
-	} else {
-		h.log.Debug("link ended", "vm_id", vm, "error", err)
-	}
 }

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -45,12 +46,17 @@ func giveBack(b *bytes.Buffer) {
 
 // pipe carries frames over one connection.
 type pipe struct {
-	conn   *websocket.Conn
-	most   int64 // bytes of a message that comes in; the library's own limit would say nothing of ours
-	closed sync.Once
+	conn     *websocket.Conn
+	most     int64 // bytes of a message that comes in; the library's own limit would say nothing of ours
+	controls controls
+	closed   sync.Once
 }
 
-func newPipe(conn *websocket.Conn) *pipe { return &pipe{conn: conn, most: maxMessage} }
+func newPipe(conn *websocket.Conn) *pipe {
+	p := &pipe{conn: conn, most: maxMessage}
+	p.countControls()
+	return p
+}
 
 func (p *pipe) Send(f *framed.Frame) error {
 	b := borrow()
@@ -91,6 +97,8 @@ func closeCode(c transport.Code) int {
 func (p *pipe) Recv() (*framed.Frame, error) {
 	kind, r, err := p.conn.NextReader()
 	switch {
+	case errors.Is(err, errControls):
+		return nil, errControls
 	case err != nil:
 		return nil, fmt.Errorf("ws: %w", err)
 	case kind != websocket.TextMessage:
@@ -99,6 +107,8 @@ func (p *pipe) Recv() (*framed.Frame, error) {
 	b := borrow()
 	defer giveBack(b)
 	switch n, err := b.ReadFrom(io.LimitReader(r, p.most+1)); {
+	case errors.Is(err, errControls): // they may come between the fragments of a message
+		return nil, errControls
 	case err != nil:
 		return nil, fmt.Errorf("ws: %w", err)
 	case n > p.most:

@@ -52,11 +52,16 @@ type serverPipe struct {
 }
 
 func newServerPipe(conn *websocket.Conn, reader *bufio.Reader) *serverPipe {
-	return &serverPipe{pipe: pipe{conn: conn, most: framed.MaxHello}, reader: reader, cannot: !readiness.Supported}
+	p := &serverPipe{pipe: pipe{conn: conn, most: framed.MaxHello}, reader: reader, cannot: !readiness.Supported}
+	p.countControls()
+	return p
 }
 
 // Trust implements framed.Guarded.
-func (p *serverPipe) Trust() { p.most = maxMessage }
+func (p *serverPipe) Trust() error {
+	p.most = maxMessage
+	return nil
+}
 
 // Rest implements framed.Resting.
 func (p *serverPipe) Rest(wake func()) bool {

@@ -54,7 +54,10 @@ func TestRests(t *testing.T) { //nolint:paralleltest // see rests
 			}
 			defer s.Close()
 			defer c.Close()
-			trusting := &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}
+			var trusting *tls.Config
+			if config != nil {
+				trusting = &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13}
+			}
 
 			l, err := dial(t, s.URL, ws.Options{TLS: trusting})
 			require.NoError(t, err)
@@ -119,8 +122,8 @@ func TestRestsAgain(t *testing.T) { //nolint:paralleltest // see rests
 		require.NoError(t, err)
 		require.Equal(t, status, resp.StatusCode)
 	}
-	ask("POST /api/v1/vms/vm-2/events HTTP/1.1\r\nHost: c\r\nMiglink-Rest: 1\r\nContent-Length: 2\r\n\r\n[]", http.StatusOK)
-	ask("GET /api/v1/vms/vm-1/commands/ws HTTP/1.1\r\nHost: c\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+	ask("POST /api/v1/vms/vm-2/events HTTP/1.1\r\nHost: localhost\r\nMiglink-Rest: 1\r\nContent-Length: 2\r\n\r\n[]", http.StatusOK)
+	ask("GET /api/v1/vms/vm-1/commands/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: miglink.v1.greeted\r\n\r\n",
 		http.StatusSwitchingProtocols)
 	rests(t)

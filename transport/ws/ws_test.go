@@ -120,7 +120,7 @@ func TestNonsense(t *testing.T) {
 		{"binary", func(c *websocket.Conn) error { return c.WriteMessage(websocket.BinaryMessage, []byte(hello)) }, websocket.CloseProtocolError},
 		{"a lost message", func(c *websocket.Conn) error {
 			return c.WriteMessage(websocket.TextMessage, []byte(strings.Replace(hello, "1", "2", 1)))
-		}, websocket.CloseAbnormalClosure},
+		}, websocket.CloseProtocolError},
 		{"another VM", func(c *websocket.Conn) error {
 			return c.WriteMessage(websocket.TextMessage, []byte(strings.Replace(hello, "vm-1", "vm-2", 1)))
 		}, websocket.ClosePolicyViolation},
@@ -192,7 +192,7 @@ func TestDialErrors(t *testing.T) {
 		return answer(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(status)
-			fmt.Fprintf(w, `{"code":%q,"detail":"why","retry_after":3}`, code)
+			fmt.Fprintf(w, `{"type":"urn:miglink:error:%s","code":%q,"detail":"why","retry_after":3}`, code, code)
 		})
 	}
 	for _, test := range []struct {
@@ -202,9 +202,10 @@ func TestDialErrors(t *testing.T) {
 	}{
 		{"superseded", problem(409, "superseded"), transport.ErrSuperseded, "why"},
 		{"unauthorized", problem(401, "unauthorized"), transport.ErrUnauthorized, "retry after 3s"},
-		{"a proxy that does not know WebSocket", answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }), transport.ErrProtocol, "200"},
-		{"a proxy that is overloaded", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }), transport.ErrUnavailable, "502"},
-		{"another WebSocket server", upgrade(), nil, `speaks "", neither "miglink.v1.greeted" nor "miglink.v1"`},
+		{"a proxy that does not know WebSocket", answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }), nil, "something between"},
+		{"a proxy that is overloaded", answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }), nil, "502"},
+		{"another WebSocket server", upgrade(), nil, `it speaks "", neither "miglink.v1.greeted" nor "miglink.v1"`},
+		{"one that takes any subprotocol", upgrade("miglink.v1.greeted"), nil, "without the header Miglink-Keepalive"},
 		{"one that ends at once", upgrade("miglink.v1"), nil, "ws: "},
 		{"nobody", "http://127.0.0.1:1", nil, "refused"},
 	} {

@@ -4,8 +4,13 @@
 // A write is durable when it returns; concurrent writes share one fsync. A record that a crash has
 // torn is dropped at the next start: it had not returned.
 //
+// A disk that is full, or fails, may recover: Write fails until then, and the journal goes on after that. A reserve of the
+// file's own keeps what is said of commands that are held writable; a file system that writes nothing in place, as btrfs,
+// may refuse that, too.
+//
 // Parameters of commands are in it in the clear, for its owner alone to read. Those of a command that has finished
-// are gone when the file is written anew: after stay at the latest, at Close, and at Open after a crash.
+// are gone when the file is written anew: after stay at the latest, at Close, and at Open after a crash. What cannot be read
+// goes to a file beside it, which nobody deletes but its owner.
 package journal
 
 import (
@@ -16,22 +21,30 @@ import (
 	"sync"
 	"time"
 
+	"github.com/miglink/miglink/internal/lockfile"
 	"github.com/miglink/miglink/internal/logfile"
+	"github.com/miglink/miglink/internal/private"
+	"github.com/miglink/miglink/internal/setaside"
 	"github.com/miglink/miglink/transport"
 )
 
 const (
 	fileName   = "journal"
+	asideName  = "journal.unreadable"
 	minCompact = 1 << 20 // bytes; smaller files are left alone
+
+	// reserve is room on the disk for what is said of commands that are held, when others can have none.
+	reserve = 256 << 10
 
 	stay  = time.Hour   // of parameters of commands that have finished
 	retry = time.Minute // after the file could not be written anew
 )
 
-// Errors of Write.
+// Errors of Write. Any other is of the disk, and may pass: nothing was written, and a later Write may succeed.
 var (
-	ErrFull   = errors.New("the journal is full")
-	ErrClosed = errors.New("journal: closed")
+	ErrFull     = errors.New("the journal is full")
+	ErrTooLarge = errors.New("the command alone exceeds the journal's limit")
+	ErrClosed   = errors.New("journal: closed")
 )
 
 // Journal is safe for concurrent use.
@@ -43,19 +56,32 @@ type Journal struct {
 
 	mu       sync.Mutex
 	flushed  sync.Cond
-	file     *logfile.File
-	size     int64
-	pending  []byte
-	state    *state
-	compact  int64  // size at which to write the file anew
-	wrote    uint64 // generation of what was added to pending last
-	durable  uint64 // generation of what is on disk
+	file     *logfile.File // nil: there was no room for one
+	state    *state        // what is on disk
+	size     int64         // of file
+	next     *batch        // what is to be written
 	flushing bool
-	err      error // the file failed; nothing is written any more
+	compact  int64 // size at which to write the file anew
+	closed   bool
 
 	over  bool        // the file holds parameters of commands that have finished
 	renew *time.Timer // writes it anew then
 }
+
+// batch is what one write and one fsync make durable.
+type batch struct {
+	received, said, noted part
+	done                  chan struct{} // closed when it is written, or not
+	receivedErr, saidErr  error         // read after done
+}
+
+// part is records of one kind.
+type part struct {
+	records []Record
+	bytes   []byte
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
 // Open opens or makes the journal in dir, and returns the commands that it knows, in the order
 // received, and the cursor of the last. limit bounds the file in bytes; of the commands whose outcome
@@ -64,11 +90,17 @@ func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, "", fmt.Errorf("journal: %w", err)
 	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return nil, nil, "", err
+	if err := private.Data(dir); err != nil { // who can write there decides what the agent takes for done
+		return nil, nil, "", fmt.Errorf("journal: %w", err)
 	}
-	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock}
+	lock, err := lockfile.Lock(filepath.Join(dir, "lock"))
+	if errors.Is(err, lockfile.ErrInUse) {
+		return nil, nil, "", fmt.Errorf("journal: %s is in use by another agent", dir)
+	}
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("journal: %w", err)
+	}
+	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock, next: newBatch()}
 	j.flushed.L = &j.mu
 	j.renew = time.AfterFunc(stay, j.dropParameters)
 	j.renew.Stop()
@@ -85,79 +117,143 @@ func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor
 
 func (j *Journal) path() string { return filepath.Join(j.dir, fileName) }
 
-// load reads what there is and writes it anew, compacted.
+// Unreadable is what Open found and could not read, each record a line of the file at path, and the IDs of the first. There
+// are none, as a rule.
+func (j *Journal) Unreadable() (n int, ids []string, path string) {
+	return len(j.state.aside), setaside.IDs(j.state.aside), filepath.Join(j.dir, asideName)
+}
+
+// load reads what there is and writes it anew, compacted. What it cannot read is kept in a file of its own before that.
+// Where the disk has no room for that, the file stays as it is, or is made later.
 func (j *Journal) load() error {
 	b, err := os.ReadFile(j.path())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if j.state, err = read(b); err != nil {
+	var size int64
+	if j.state, size, err = read(b); err != nil {
 		return fmt.Errorf("%w (%s; move it away to start without what it knows)", err, j.path())
 	}
-	return j.rewrite()
+	if err = setaside.Append(filepath.Join(j.dir, asideName), j.state.aside); err == nil {
+		err = j.rewrite()
+	}
+	if err == nil || !logfile.NoRoom(err) {
+		return wrap(err)
+	}
+	j.compact = minCompact
+	if size == 0 {
+		return nil
+	}
+	j.file, err = logfile.Open(j.path(), size, reserve)
+	j.size = size
+	return wrap(err)
 }
 
-// Write makes records durable. Over the limit it returns ErrFull for records of received commands
-// and writes nothing; what is said of commands that are held already always fits.
-func (j *Journal) Write(records ...Record) error { return j.write(true, records) }
+func wrap(err error) error {
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
 
-// Note writes records along with the next Write, or at Close.
-func (j *Journal) Note(records ...Record) error { return j.write(false, records) }
-
-func (j *Journal) write(wait bool, records []Record) error {
-	var b []byte
-	adds := false
-	for _, r := range records {
-		var err error
-		if b, err = appendRecord(b, r); err != nil {
-			return fmt.Errorf("journal: %w", err)
-		}
-		adds = adds || r.Received != nil
+// Write makes records durable, all of received commands, or none. Over the limit it returns ErrFull, or ErrTooLarge, for
+// received commands and writes nothing; what is said of commands that are held already always fits, also on a disk that is
+// full, as long as the reserve lasts.
+func (j *Journal) Write(records ...Record) error {
+	var p part
+	if err := p.add(records...); err != nil {
+		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.err != nil {
-		return j.err
+	if j.closed {
+		return ErrClosed
 	}
-	if adds && j.size+int64(len(j.pending)+len(b)) > j.limit {
-		j.settle()
-		if j.err == nil {
-			j.err = j.rewrite()
-		}
-		if j.err != nil {
-			return j.err
-		}
-		if j.size+int64(len(b)) > j.limit {
-			return ErrFull
-		}
-	}
-	for _, r := range records {
-		j.state.apply(r)
-		if r.Finished != nil && !j.over {
-			j.over = true
-			j.renew.Reset(stay)
-		}
-	}
-	j.pending = append(j.pending, b...)
-	j.wrote++
-	mine := j.wrote
-	if !wait {
+	b := j.next
+	if len(records) == 0 {
 		return nil
 	}
-	for j.durable < mine && j.err == nil {
+	if records[0].Received != nil {
+		if err := j.makeRoom(int64(len(p.bytes))); err != nil {
+			return err
+		}
+		b = j.next // another, where the file was written anew
+		b.received.join(p)
+	} else {
+		b.said.join(p)
+	}
+	for {
+		select {
+		case <-b.done:
+			j.tidy()
+			if records[0].Received != nil {
+				return wrap(b.receivedErr)
+			}
+			return wrap(b.saidErr)
+		default:
+		}
 		if j.flushing {
 			j.flushed.Wait()
-			continue
+		} else {
+			j.flush()
 		}
+	}
+}
+
+// Note writes records of what is said along with the next Write, or at Close.
+func (j *Journal) Note(records ...Record) error {
+	var p part
+	if err := p.add(records...); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return ErrClosed
+	}
+	j.next.noted.join(p)
+	return nil
+}
+
+func (p *part) add(records ...Record) error {
+	for _, r := range records {
+		var err error
+		if p.bytes, err = appendRecord(p.bytes, r); err != nil {
+			return wrap(err)
+		}
+	}
+	p.records = records
+	return nil
+}
+
+func (p *part) join(o part) {
+	p.records = append(p.records, o.records...)
+	p.bytes = append(p.bytes, o.bytes...)
+}
+
+// makeRoom looks whether so many bytes of received commands are within the limit. mu is locked, and may not be meanwhile.
+func (j *Journal) makeRoom(more int64) error {
+	if int64(len(header))+more > j.limit {
+		return ErrTooLarge
+	}
+	pending := func() int64 {
+		return int64(len(j.next.received.bytes) + len(j.next.said.bytes) + len(j.next.noted.bytes))
+	}
+	if j.size+pending()+more <= j.limit {
+		return nil
+	}
+	j.settle()
+	if !j.closed {
 		j.flush()
+		_ = j.rewrite() // at worst there is no more room than before
 	}
-	if j.err == nil && j.size > j.compact {
-		j.settle()
-		if j.err == nil {
-			j.err = j.rewrite()
-		}
+	switch {
+	case j.closed:
+		return ErrClosed
+	case j.size+pending()+more > j.limit:
+		return ErrFull
 	}
-	return j.err
+	return nil
 }
 
 // settle waits until nobody flushes, so that the file may be replaced.
@@ -167,44 +263,92 @@ func (j *Journal) settle() {
 	}
 }
 
-// flush writes what is pending, for all who wait. It is called, and returns, with mu locked, but
-// does not hold it meanwhile.
+// flush writes the next batch. It is called, and returns, with mu locked, but does not hold it meanwhile.
 func (j *Journal) flush() {
-	b, upto := j.pending, j.wrote
-	j.pending, j.flushing = nil, true
-	j.mu.Unlock()
-	err := j.file.Write(b)
-	j.mu.Lock()
-	j.flushing = false
-	if err != nil {
-		j.err = fmt.Errorf("journal: %w", err)
-	} else {
-		j.size = j.file.Size()
-		j.durable = upto
+	b := j.next
+	j.next, j.flushing = newBatch(), true
+	if j.file == nil || j.file.Failed() != nil {
+		b.receivedErr = j.rewrite() // what is on disk is known again
+		b.saidErr = b.receivedErr
 	}
+	if b.saidErr == nil {
+		file := j.file
+		j.mu.Unlock()
+		b.write(file)
+		j.mu.Lock()
+	}
+	j.flushing = false
+	if j.file != nil {
+		j.size = j.file.Size()
+	}
+	if b.receivedErr == nil {
+		j.apply(b.received.records)
+	}
+	if b.saidErr == nil {
+		j.apply(b.said.records)
+		j.apply(b.noted.records)
+	} else {
+		b.noted.join(j.next.noted)
+		j.next.noted = b.noted
+	}
+	close(b.done)
 	j.flushed.Broadcast()
 }
 
-// rewrite replaces the file by one that says the same in fewer records. mu is locked, or nobody else
+// write writes a batch. What is said is written also where there is no room for what was received.
+func (b *batch) write(file *logfile.File) {
+	said := append(b.said.bytes, b.noted.bytes...)
+	if len(b.received.bytes) > 0 {
+		if b.receivedErr = file.Write(append(b.received.bytes, said...)); b.receivedErr == nil {
+			return
+		}
+	}
+	if len(said) > 0 {
+		b.saidErr = file.WriteReserved(said)
+	}
+}
+
+func (j *Journal) apply(records []Record) {
+	for _, r := range records {
+		j.state.apply(r)
+		if r.Finished != nil && !j.over {
+			j.over = true
+			j.renew.Reset(stay)
+		}
+	}
+}
+
+// tidy writes a file that has grown anew. mu is locked.
+func (j *Journal) tidy() {
+	if j.size <= j.compact {
+		return
+	}
+	j.settle()
+	if !j.closed && j.size > j.compact && j.rewrite() != nil {
+		j.compact = j.size + minCompact // there is no room for another now
+	}
+}
+
+// rewrite replaces the file by one that says the same in fewer records. mu is locked and nobody flushes, or nobody else
 // knows j yet.
 func (j *Journal) rewrite() error {
 	j.state.forget(j.keep)
 	b, err := j.state.encode()
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return err
 	}
-	file, err := logfile.Create(j.path(), header, b)
+	file, err := logfile.Create(j.path(), header, b, reserve)
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return err
 	}
 	if j.file != nil {
 		j.file.Close()
 	}
-	j.file, j.size, j.pending, j.durable = file, file.Size(), nil, j.wrote
+	j.file, j.size = file, file.Size()
 	j.over = false
 	j.renew.Stop()
 	j.compact = max(minCompact, 4*j.size)
-	return nil
+	return file.Failed()
 }
 
 // dropParameters writes the file anew when its time has come. If that fails the old file is as it was, and serves.
@@ -212,7 +356,7 @@ func (j *Journal) dropParameters() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.settle()
-	if j.err == nil && j.over && j.rewrite() != nil {
+	if !j.closed && j.over && j.rewrite() != nil {
 		j.renew.Reset(retry)
 	}
 }
@@ -222,17 +366,21 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.settle()
-	if errors.Is(j.err, ErrClosed) {
+	if j.closed {
 		return nil
 	}
-	if j.err == nil && len(j.pending) > 0 {
-		j.flush()
-	}
-	err := j.err
+	b := j.next
+	j.flush()
+	err := b.saidErr
 	if err == nil && j.over {
-		err = j.rewrite()
+		if err = j.rewrite(); logfile.NoRoom(err) { // Open does it
+			err = nil
+		}
 	}
+	j.closed = true
 	j.renew.Stop()
-	j.err = ErrClosed
-	return errors.Join(err, j.file.Close(), j.lock.Close())
+	if j.file != nil {
+		err = errors.Join(err, j.file.Close())
+	}
+	return errors.Join(wrap(err), j.lock.Close())
 }

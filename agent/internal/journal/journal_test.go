@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -72,6 +74,28 @@ func TestWhatIsWrittenIsThere(t *testing.T) {
 	}
 }
 
+// A run that was abandoned may come to another end after the controller knows the first: then it does not know that.
+func TestAnotherEnd(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.Write(received("a"), received("b")))
+	require.NoError(t, j.Write(finished("a", ack.Failed)))
+	require.NoError(t, j.Write(finished("b", ack.Failed)))
+	require.NoError(t, j.Note(Record{ID: "b", Recorded: true, Of: ack.Failed}))
+	require.NoError(t, j.Note(Record{ID: "a", Recorded: true, Of: ack.Failed})) // written after what follows
+	require.NoError(t, j.Write(finished("a", ack.Succeeded)))
+	require.NoError(t, j.Close())
+	for range 2 {
+		tasks, _ := reopened(t, dir)
+		require.Len(t, tasks, 2)
+		require.Equal(t, ack.Succeeded, tasks[0].Final.Stage)
+		require.False(t, tasks[0].Recorded)
+		require.NotEmpty(t, tasks[0].Final.Result)
+		require.True(t, tasks[1].Recorded)
+	}
+}
+
 // Wherever a crash cuts the file, all records before the cut are there, and nothing else; also where
 // the file system has left zeros in place of what was not written.
 func TestTornAtEveryByte(t *testing.T) {
@@ -94,7 +118,7 @@ func TestTornAtEveryByte(t *testing.T) {
 			want++
 		}
 		for _, zeros := range []int{0, 3, 100} {
-			s, err := read(append(whole[:cut:cut], make([]byte, zeros)...))
+			s, _, err := read(append(whole[:cut:cut], make([]byte, zeros)...))
 			require.NoError(t, err)
 			require.Len(t, s.order, want, "cut at %d, and %d zeros", cut, zeros)
 		}
@@ -222,15 +246,134 @@ func TestCompaction(t *testing.T) {
 	require.GreaterOrEqual(t, len(last), 10)
 }
 
-// After the disk has failed nothing is promised any more.
-func TestFailedDisk(t *testing.T) {
+// fill fills the disk of files below dir, until empty is called.
+func fill(t *testing.T, dir string) (empty func()) {
+	t.Helper()
+	logfile.LimitRoom(func(path string) error {
+		if strings.HasPrefix(path, dir) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	t.Cleanup(func() { logfile.LimitRoom(nil) })
+	return func() { logfile.LimitRoom(nil) }
+}
+
+// On a full disk nothing is received, and what is said of commands that are held is written; with room all is as before.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.Write(received("a")))
+	empty := fill(t, dir)
+	n := 0
+	for ; err == nil; n++ { // there is a little room beyond the reserve
+		err = j.Write(received(fmt.Sprint("f", n)))
+		require.Less(t, n, 10_000)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	held, _, err := read(readFile(t, j))
+	require.NoError(t, err)
+	require.Len(t, held.order, n, "a, and those but the last")
+	for i := range 500 {
+		require.NoError(t, j.Write(Record{ID: "a", Started: i + 1}))
+	}
+	require.NoError(t, j.Write(finished("a", ack.Succeeded)))
+	require.ErrorIs(t, j.Write(received("b")), syscall.ENOSPC)
+	require.NoError(t, j.Close())
+
+	// The next process starts on the full disk, and knows what was written.
+	j, tasks, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.Len(t, tasks, n)
+	require.Equal(t, ack.Succeeded, tasks[0].Final.Stage)
+	require.ErrorIs(t, j.Write(received("b")), syscall.ENOSPC)
+	empty()
+	require.NoError(t, j.Write(received("b")))
+	require.NoError(t, j.Close())
+	tasks, cursor := reopened(t, dir)
+	require.Len(t, tasks, n+1)
+	require.Equal(t, transport.Cursor("after-b"), cursor)
+	require.NoFileExists(t, filepath.Join(dir, fileName+".new"))
+}
+
+// A journal that is opened on a full disk for the first time takes what comes once there is room.
+func TestFirstOpenOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	empty := fill(t, dir)
+	j, tasks, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.Empty(t, tasks)
+	require.ErrorIs(t, j.Write(received("a")), syscall.ENOSPC)
+	require.ErrorIs(t, j.Write(finished("b", ack.Rejected)), syscall.ENOSPC)
+	require.NoError(t, j.Note(finished("b", ack.Rejected)))
+	empty()
+	require.NoError(t, j.Write(received("a")))
+	require.NoError(t, j.Close())
+	tasks, _ = reopened(t, dir)
+	require.Len(t, tasks, 2, "also what was noted while there was no room")
+}
+
+// A file that a crash has torn is written over in its place where there is no room for another.
+func TestTornOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.Write(received("a")))
+	left := append(readFile(t, j)[:j.size], received("torn").ID...)
+	left = append(left, bytes.Repeat([]byte{7}, 100_000)...)
+	require.NoError(t, j.Close())
+	require.NoError(t, os.WriteFile(j.path(), left, 0o600))
+	fill(t, dir)
+	j, tasks, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.Len(t, tasks, 1)
+	require.NoError(t, j.Write(Record{ID: "a", Started: 1}))
+	held, _, err := read(readFile(t, j))
+	require.NoError(t, err)
+	require.Equal(t, 1, held.order[0].Started)
+	require.NoError(t, j.Close())
+}
+
+func readFile(t *testing.T, j *Journal) []byte {
+	t.Helper()
+	b, err := os.ReadFile(j.path())
+	require.NoError(t, err)
+	return b
+}
+
+// A command that alone exceeds the limit is told from one that others leave no room for.
+func TestTooLarge(t *testing.T) {
+	j, _, _, err := Open(t.TempDir(), 500, 100)
+	require.NoError(t, err)
+	r := received("a")
+	r.Received.Parameters = bytes.Repeat([]byte("x"), 500)
+	r.Received.Parameters = append(append([]byte(`{"reason":"`), r.Received.Parameters...), `"}`...)
+	require.ErrorIs(t, j.Write(r), ErrTooLarge)
+	require.NoError(t, j.Write(received("b")))
+	for n := 0; err == nil; n++ {
+		err = j.Write(received(fmt.Sprint("c", n)))
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.NoError(t, j.Close())
+}
+
+// A file that fails is replaced by one that holds what was written until then.
+func TestFailedFile(t *testing.T) {
 	j, _, _, err := Open(t.TempDir(), large, 10)
 	require.NoError(t, err)
+	require.NoError(t, j.Write(received("a")))
 	require.NoError(t, j.file.Close())
-	require.ErrorIs(t, j.Write(received("a")), os.ErrClosed)
-	require.ErrorIs(t, j.Write(Record{ID: "a", Started: 1}), os.ErrClosed)
-	require.ErrorIs(t, j.Note(Record{ID: "a", Recorded: true}), os.ErrClosed)
-	require.Error(t, j.Close())
+	require.ErrorIs(t, j.Write(received("b")), os.ErrClosed)
+	require.NoError(t, j.Note(Record{ID: "a", Recorded: true}))
+	require.NoError(t, j.Write(Record{ID: "a", Started: 1}))
+	require.NoError(t, j.Write(received("c")))
+	require.NoError(t, j.Close())
+	tasks, _ := reopened(t, j.dir)
+	require.Len(t, tasks, 2)
+	require.Equal(t, "a", tasks[0].ID)
+	require.Equal(t, 1, tasks[0].Started)
+	require.Equal(t, "c", tasks[1].ID)
 }
 
 // What Write returned for is there after kill -9.
@@ -302,12 +445,12 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(header))
 	f.Add([]byte(header + "\xff\xff\xff\xff\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := read(b)
+		s, _, err := read(b)
 		if err != nil {
 			return
 		}
 		once := encode(t, s)
-		again, err := read(once)
+		again, _, err := read(once)
 		require.NoError(t, err)
 		require.Equal(t, once, encode(t, again))
 	})

@@ -2,8 +2,10 @@ package journal
 
 import (
 	"slices"
+	"time"
 
 	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/internal/setaside"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -13,7 +15,12 @@ type Task struct {
 	Delivery *transport.Delivery // nil once it has finished
 	Started  int                 // attempt; 0 is not started
 	Final    *ack.Ack
+	Created  time.Time // of Final; zero: not known
 	Recorded bool
+
+	// Unreadable says why the parameters of Delivery could not be read; empty: they could. Such a delivery is in no file
+	// that is written anew, from which it would come back with parameters that look good.
+	Unreadable string
 }
 
 // state is what all records add up to.
@@ -21,12 +28,16 @@ type state struct {
 	tasks  map[string]*Task
 	order  []*Task // as received
 	cursor transport.Cursor
+	aside  []setaside.Record // what could not be read
 }
 
 func newState() *state { return &state{tasks: map[string]*Task{}} }
 
 func (s *state) apply(r Record) {
 	t := s.tasks[r.ID]
+	if t == nil && r.Recorded { // of what is not kept: a cancel
+		return
+	}
 	if t == nil {
 		t = &Task{ID: r.ID}
 		s.tasks[r.ID] = t
@@ -35,15 +46,19 @@ func (s *state) apply(r Record) {
 	switch {
 	case r.Received != nil:
 		if t.Final == nil {
-			t.Delivery = r.Received
+			t.Delivery, t.Unreadable = r.Received, r.unreadable
 		}
 		s.cursor = r.Received.Cursor
 	case r.Started > 0:
 		t.Started = r.Started
 	case r.Finished != nil:
-		t.Final, t.Delivery = r.Finished, nil
+		if t.Created = r.Created; t.Created.IsZero() && t.Delivery != nil { // of an agent that did not write it
+			t.Created = t.Delivery.CreatedAt
+		}
+		// It may be another end, of a run that was abandoned.
+		t.Final, t.Delivery, t.Recorded = r.Finished, nil, false
 	case r.Recorded:
-		t.Recorded = true
+		t.Recorded = r.Of == "" || t.Final != nil && t.Final.Stage == r.Of
 	}
 }
 
@@ -70,7 +85,7 @@ func (s *state) forget(keep int) {
 func (s *state) records() []Record {
 	var out []Record
 	for _, t := range s.order {
-		if t.Delivery != nil {
+		if t.Delivery != nil && t.Unreadable == "" {
 			out = append(out, Record{ID: t.ID, Received: t.Delivery})
 		}
 		if t.Started > 0 && t.Final == nil {
@@ -81,7 +96,7 @@ func (s *state) records() []Record {
 			if t.Recorded {
 				final.Result = nil
 			}
-			out = append(out, Record{ID: t.ID, Finished: &final})
+			out = append(out, Record{ID: t.ID, Finished: &final, Created: t.Created})
 		}
 		if t.Recorded {
 			out = append(out, Record{ID: t.ID, Recorded: true})

@@ -14,16 +14,16 @@ import (
 
 // Index is a set of unsettled entries. The zero value is not usable; see New.
 type Index struct {
-	vms    map[string]*queues
-	expiry expiries
+	vms map[string]*queues
+	due dueHeap
 }
 
 // Node is the place of one command. Whoever owns the index keeps it, by the command's ID.
 type Node struct {
-	entry   *ledger.Entry
-	expires time.Time // never changes: it orders the heap
-	waits   bool      // is in a queue: the command is not settled
-	timed   bool      // is in the heap
+	entry *ledger.Entry
+	at    time.Time // of the entry's DueAt the latest that was not zero; it orders the heap
+	place int32     // in the heap, from 1; 0: it is not there
+	waits bool      // is in a queue: the command is not settled
 }
 
 // queues are the entries of one VM.
@@ -50,7 +50,7 @@ func (n *Node) Forget() { n.entry = nil }
 
 // Add gives a command that is not settled its place.
 func (x *Index) Add(e *ledger.Entry) *Node {
-	n := &Node{entry: e, expires: e.Command.ExpiresAt, waits: true}
+	n := &Node{entry: e, waits: true}
 	q := x.vms[e.VM]
 	if q == nil {
 		q = &queues{}
@@ -80,11 +80,23 @@ func (x *Index) Set(n *Node, e *ledger.Entry) {
 	}
 }
 
-// time puts what may expire into the heap.
+// Remove takes a node out of the index, if it is there; its owner lets go of it.
+func (x *Index) Remove(n *Node) {
+	if n.waits {
+		x.remove(n, len(n.entry.Command.Parameters))
+	}
+}
+
+// time puts what falls due at some time where it belongs in the heap. What does so no more is dropped when that time comes.
 func (x *Index) time(n *Node) {
-	if !n.timed && !n.expires.IsZero() && !n.entry.State.Stage.Running() {
-		n.timed = true
-		heap.Push(&x.expiry, n)
+	switch at := n.entry.DueAt(); {
+	case at.IsZero():
+	case n.place == 0:
+		n.at = at
+		heap.Push(&x.due, n)
+	case !at.Equal(n.at):
+		n.at = at
+		heap.Fix(&x.due, int(n.place-1))
 	}
 }
 
@@ -115,6 +127,23 @@ func (x *Index) Load(vm string) (commands, bytes int) {
 		return 0, 0
 	}
 	return len(q.lanes[0]) + len(q.lanes[1]), q.bytes
+}
+
+// VMs calls add with each VM that something waits for, in no order.
+func (x *Index) VMs(add func(name string)) {
+	for name := range x.vms {
+		add(name)
+	}
+}
+
+// Count returns what waits for each of some VMs.
+func (x *Index) Count(names []string) []ledger.VM {
+	out := make([]ledger.VM, len(names))
+	for i, name := range names {
+		commands, _ := x.Load(name)
+		out[i] = ledger.VM{Name: name, Pending: commands}
+	}
+	return out
 }
 
 // Supersedable returns the nodes of what cmd makes pointless.
@@ -156,40 +185,49 @@ func (x *Index) Pending(vm string, which ledger.Lane, after uint64, limit int) [
 	return out
 }
 
-// Due returns up to limit entries that are to be expired at now, and when the next one is after those.
+// Due returns up to limit entries whose DueAt is not after now, and when the next one is after those.
 func (x *Index) Due(now time.Time, limit int) (due []*ledger.Entry, next time.Time) {
 	var back []*Node
-	for len(x.expiry) > 0 {
-		n := x.expiry[0]
-		if !n.waits || n.entry.State.Stage.Running() {
-			n.timed = false // Set adds it again should it be deferred
-			heap.Pop(&x.expiry)
+	for len(x.due) > 0 {
+		n := x.due[0]
+		if !n.waits || n.entry.DueAt().IsZero() {
+			heap.Pop(&x.due) // Set adds it again should it be deferred
 			continue
 		}
-		if now.Before(n.expires) || len(due) == limit {
-			next = n.expires
+		if now.Before(n.at) || len(due) == limit {
+			next = n.at
 			break
 		}
-		heap.Pop(&x.expiry)
+		heap.Pop(&x.due)
 		back = append(back, n)
 		due = append(due, n.entry)
 	}
 	for _, n := range back {
-		heap.Push(&x.expiry, n)
+		heap.Push(&x.due, n)
 	}
 	return due, next
 }
 
-// expiries is a heap of nodes by the time that their commands expire.
-type expiries []*Node
+// dueHeap is a heap of nodes by the time that they fall due.
+type dueHeap []*Node
 
-func (h expiries) Len() int           { return len(h) }
-func (h expiries) Less(i, j int) bool { return h[i].expires.Before(h[j].expires) }
-func (h expiries) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *expiries) Push(n any)        { *h = append(*h, n.(*Node)) }
-func (h *expiries) Pop() any {
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = int32(i+1), int32(j+1)
+}
+
+func (h *dueHeap) Push(v any) {
+	n := v.(*Node)
+	*h = append(*h, n)
+	n.place = int32(len(*h))
+}
+
+func (h *dueHeap) Pop() any {
 	old := *h
 	n := old[len(old)-1]
+	n.place = 0
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return n

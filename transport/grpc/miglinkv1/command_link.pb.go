@@ -439,6 +439,7 @@ type Hello struct {
 	Window        uint32                 `protobuf:"varint,5,opt,name=window,proto3" json:"window,omitempty"`    // the most commands to hold unsettled; 0 leaves it to the controller
 	Uplink        bool                   `protobuf:"varint,6,opt,name=uplink,proto3" json:"uplink,omitempty"`    // for acks and events only
 	Via           string                 `protobuf:"bytes,7,opt,name=via,proto3" json:"via,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"` // when it was sent, by the agent's clock
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,6 +521,13 @@ func (x *Hello) GetVia() string {
 		return x.Via
 	}
 	return ""
+}
+
+func (x *Hello) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
 }
 
 type Welcome struct {
@@ -634,6 +642,7 @@ type Delivery struct {
 	Started       bool                   `protobuf:"varint,3,opt,name=started,proto3" json:"started,omitempty"` // reported as started before
 	AckWithin     *durationpb.Duration   `protobuf:"bytes,4,opt,name=ack_within,json=ackWithin,proto3" json:"ack_within,omitempty"`
 	Command       *Command               `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"`
+	ExpiresIn     uint64                 `protobuf:"varint,6,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"` // how long it may still wait to be started, in milliseconds; 0 is for ever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -703,6 +712,13 @@ func (x *Delivery) GetCommand() *Command {
 	return nil
 }
 
+func (x *Delivery) GetExpiresIn() uint64 {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return 0
+}
+
 type Command struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -712,6 +728,7 @@ type Command struct {
 	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	SupersedeKey   string                 `protobuf:"bytes,6,opt,name=supersede_key,json=supersedeKey,proto3" json:"supersede_key,omitempty"`
 	Urgent         bool                   `protobuf:"varint,7,opt,name=urgent,proto3" json:"urgent,omitempty"`
+	RunTimeout     uint64                 `protobuf:"varint,14,opt,name=run_timeout,json=runTimeout,proto3" json:"run_timeout,omitempty"` // how long one run of it may last, in milliseconds; 0 is no limit
 	// The parameters of a known type are typed where that loses nothing of them; any others are the JSON
 	// document that they are.
 	//
@@ -805,6 +822,13 @@ func (x *Command) GetUrgent() bool {
 		return x.Urgent
 	}
 	return false
+}
+
+func (x *Command) GetRunTimeout() uint64 {
+	if x != nil {
+		return x.RunTimeout
+	}
+	return 0
 }
 
 func (x *Command) GetParameters() isCommand_Parameters {
@@ -1237,6 +1261,11 @@ type Ack struct {
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	Result        []byte                 `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`                           // a JSON document
 	RetryAfter    *durationpb.Duration   `protobuf:"bytes,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // with STAGE_DEFERRED
+	Code          string                 `protobuf:"bytes,8,opt,name=code,proto3" json:"code,omitempty"`                               // for programs: why, where the stage alone does not say it
+	Run           string                 `protobuf:"bytes,10,opt,name=run,proto3" json:"run,omitempty"`                                // with STAGE_STARTED and STAGE_DEFERRED: a name for this run
+	EndsIn        uint64                 `protobuf:"varint,11,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`           // with STAGE_STARTED and STAGE_PROGRESS: by when the agent ends a run that is limited, in milliseconds from its beginning
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`   // of the command, where another of the same ID may have taken its place
+	Again         bool                   `protobuf:"varint,9,opt,name=again,proto3" json:"again,omitempty"`                            // with STAGE_STARTED: to run it is safe also where another instance runs it, or has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1318,6 +1347,41 @@ func (x *Ack) GetRetryAfter() *durationpb.Duration {
 		return x.RetryAfter
 	}
 	return nil
+}
+
+func (x *Ack) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Ack) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Ack) GetEndsIn() uint64 {
+	if x != nil {
+		return x.EndsIn
+	}
+	return 0
+}
+
+func (x *Ack) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Ack) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 // Recorded answers all acks up to and including those of a frame.
@@ -1977,7 +2041,7 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\x04ping\x18\x06 \x01(\v2\x10.miglink.v1.PingH\x00R\x04ping\x12&\n" +
 	"\x04pong\x18\a \x01(\v2\x10.miglink.v1.PongH\x00R\x04pong\x12)\n" +
 	"\x05close\x18\b \x01(\v2\x11.miglink.v1.CloseH\x00R\x05closeB\a\n" +
-	"\x05frame\"\xaa\x01\n" +
+	"\x05frame\"\xda\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x13\n" +
 	"\x05vm_id\x18\x02 \x01(\tR\x04vmId\x12\x1a\n" +
@@ -1985,7 +2049,8 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\x05after\x18\x04 \x01(\tR\x05after\x12\x16\n" +
 	"\x06window\x18\x05 \x01(\rR\x06window\x12\x16\n" +
 	"\x06uplink\x18\x06 \x01(\bR\x06uplink\x12\x10\n" +
-	"\x03via\x18\a \x01(\tR\x03via\"\\\n" +
+	"\x03via\x18\a \x01(\tR\x03via\x12.\n" +
+	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\\\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x127\n" +
 	"\tkeepalive\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tkeepalive\"e\n" +
@@ -1993,14 +2058,16 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x14.miglink.v1.DeliveryR\n" +
 	"deliveries\x12#\n" +
-	"\rrecorded_upto\x18\x02 \x01(\x04R\frecordedUpto\"\xbf\x01\n" +
+	"\rrecorded_upto\x18\x02 \x01(\x04R\frecordedUpto\"\xde\x01\n" +
 	"\bDelivery\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
 	"\astarted\x18\x03 \x01(\bR\astarted\x128\n" +
 	"\n" +
 	"ack_within\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tackWithin\x12-\n" +
-	"\acommand\x18\x05 \x01(\v2\x13.miglink.v1.CommandR\acommand\"\xd3\x04\n" +
+	"\acommand\x18\x05 \x01(\v2\x13.miglink.v1.CommandR\acommand\x12\x1d\n" +
+	"\n" +
+	"expires_in\x18\x06 \x01(\x04R\texpiresIn\"\xf4\x04\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x129\n" +
@@ -2010,7 +2077,9 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x12#\n" +
 	"\rsupersede_key\x18\x06 \x01(\tR\fsupersedeKey\x12\x16\n" +
-	"\x06urgent\x18\a \x01(\bR\x06urgent\x12\x14\n" +
+	"\x06urgent\x18\a \x01(\bR\x06urgent\x12\x1f\n" +
+	"\vrun_timeout\x18\x0e \x01(\x04R\n" +
+	"runTimeout\x12\x14\n" +
 	"\x04json\x18\b \x01(\fH\x00R\x04json\x12E\n" +
 	"\x0fregister_runner\x18\t \x01(\v2\x1a.miglink.v1.RegisterRunnerH\x00R\x0eregisterRunner\x12)\n" +
 	"\x05drain\x18\n" +
@@ -2041,7 +2110,7 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\vSetLogLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\"+\n" +
 	"\x04Acks\x12#\n" +
-	"\x04acks\x18\x01 \x03(\v2\x0f.miglink.v1.AckR\x04acks\"\x83\x02\n" +
+	"\x04acks\x18\x01 \x03(\v2\x0f.miglink.v1.AckR\x04acks\"\x93\x03\n" +
 	"\x03Ack\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x01 \x01(\tR\tcommandId\x12'\n" +
@@ -2051,7 +2120,14 @@ const file_miglink_v1_command_link_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06result\x18\x06 \x01(\fR\x06result\x12:\n" +
 	"\vretry_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter\"M\n" +
+	"retryAfter\x12\x12\n" +
+	"\x04code\x18\b \x01(\tR\x04code\x12\x10\n" +
+	"\x03run\x18\n" +
+	" \x01(\tR\x03run\x12\x17\n" +
+	"\aends_in\x18\v \x01(\x04R\x06endsIn\x129\n" +
+	"\n" +
+	"created_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x14\n" +
+	"\x05again\x18\t \x01(\bR\x05again\"M\n" +
 	"\bRecorded\x12\x12\n" +
 	"\x04upto\x18\x01 \x01(\x04R\x04upto\x12-\n" +
 	"\arefused\x18\x02 \x03(\v2\x13.miglink.v1.RefusedR\arefused\"^\n" +
@@ -2154,8 +2230,8 @@ var file_miglink_v1_command_link_proto_goTypes = []any{
 	(*Ping)(nil),                  // 23: miglink.v1.Ping
 	(*Pong)(nil),                  // 24: miglink.v1.Pong
 	(*Close)(nil),                 // 25: miglink.v1.Close
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
 	(*structpb.Value)(nil),        // 28: google.protobuf.Value
 }
 var file_miglink_v1_command_link_proto_depIdxs = []int32{
@@ -2172,40 +2248,42 @@ var file_miglink_v1_command_link_proto_depIdxs = []int32{
 	23, // 10: miglink.v1.ControllerFrame.ping:type_name -> miglink.v1.Ping
 	24, // 11: miglink.v1.ControllerFrame.pong:type_name -> miglink.v1.Pong
 	25, // 12: miglink.v1.ControllerFrame.close:type_name -> miglink.v1.Close
-	26, // 13: miglink.v1.Welcome.keepalive:type_name -> google.protobuf.Duration
-	6,  // 14: miglink.v1.Commands.deliveries:type_name -> miglink.v1.Delivery
-	26, // 15: miglink.v1.Delivery.ack_within:type_name -> google.protobuf.Duration
-	7,  // 16: miglink.v1.Delivery.command:type_name -> miglink.v1.Command
-	27, // 17: miglink.v1.Command.created_at:type_name -> google.protobuf.Timestamp
-	27, // 18: miglink.v1.Command.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 19: miglink.v1.Command.register_runner:type_name -> miglink.v1.RegisterRunner
-	9,  // 20: miglink.v1.Command.drain:type_name -> miglink.v1.Drain
-	10, // 21: miglink.v1.Command.shutdown:type_name -> miglink.v1.Shutdown
-	11, // 22: miglink.v1.Command.update_config:type_name -> miglink.v1.UpdateConfig
-	12, // 23: miglink.v1.Command.set_log_level:type_name -> miglink.v1.SetLogLevel
-	27, // 24: miglink.v1.RegisterRunner.expires_at:type_name -> google.protobuf.Timestamp
-	26, // 25: miglink.v1.Drain.timeout:type_name -> google.protobuf.Duration
-	28, // 26: miglink.v1.UpdateConfig.config_value:type_name -> google.protobuf.Value
-	14, // 27: miglink.v1.Acks.acks:type_name -> miglink.v1.Ack
-	0,  // 28: miglink.v1.Ack.stage:type_name -> miglink.v1.Stage
-	27, // 29: miglink.v1.Ack.time:type_name -> google.protobuf.Timestamp
-	26, // 30: miglink.v1.Ack.retry_after:type_name -> google.protobuf.Duration
-	16, // 31: miglink.v1.Recorded.refused:type_name -> miglink.v1.Refused
-	25, // 32: miglink.v1.Refused.error:type_name -> miglink.v1.Close
-	18, // 33: miglink.v1.Events.events:type_name -> miglink.v1.Event
-	27, // 34: miglink.v1.Event.timestamp:type_name -> google.protobuf.Timestamp
-	19, // 35: miglink.v1.Event.heartbeat:type_name -> miglink.v1.Heartbeat
-	20, // 36: miglink.v1.Heartbeat.vm_health:type_name -> miglink.v1.Health
-	21, // 37: miglink.v1.Heartbeat.current_job:type_name -> miglink.v1.Job
-	25, // 38: miglink.v1.Taken.error:type_name -> miglink.v1.Close
-	26, // 39: miglink.v1.Close.retry_after:type_name -> google.protobuf.Duration
-	1,  // 40: miglink.v1.CommandLink.Attach:input_type -> miglink.v1.AgentFrame
-	2,  // 41: miglink.v1.CommandLink.Attach:output_type -> miglink.v1.ControllerFrame
-	41, // [41:42] is the sub-list for method output_type
-	40, // [40:41] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	26, // 13: miglink.v1.Hello.time:type_name -> google.protobuf.Timestamp
+	27, // 14: miglink.v1.Welcome.keepalive:type_name -> google.protobuf.Duration
+	6,  // 15: miglink.v1.Commands.deliveries:type_name -> miglink.v1.Delivery
+	27, // 16: miglink.v1.Delivery.ack_within:type_name -> google.protobuf.Duration
+	7,  // 17: miglink.v1.Delivery.command:type_name -> miglink.v1.Command
+	26, // 18: miglink.v1.Command.created_at:type_name -> google.protobuf.Timestamp
+	26, // 19: miglink.v1.Command.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 20: miglink.v1.Command.register_runner:type_name -> miglink.v1.RegisterRunner
+	9,  // 21: miglink.v1.Command.drain:type_name -> miglink.v1.Drain
+	10, // 22: miglink.v1.Command.shutdown:type_name -> miglink.v1.Shutdown
+	11, // 23: miglink.v1.Command.update_config:type_name -> miglink.v1.UpdateConfig
+	12, // 24: miglink.v1.Command.set_log_level:type_name -> miglink.v1.SetLogLevel
+	26, // 25: miglink.v1.RegisterRunner.expires_at:type_name -> google.protobuf.Timestamp
+	27, // 26: miglink.v1.Drain.timeout:type_name -> google.protobuf.Duration
+	28, // 27: miglink.v1.UpdateConfig.config_value:type_name -> google.protobuf.Value
+	14, // 28: miglink.v1.Acks.acks:type_name -> miglink.v1.Ack
+	0,  // 29: miglink.v1.Ack.stage:type_name -> miglink.v1.Stage
+	26, // 30: miglink.v1.Ack.time:type_name -> google.protobuf.Timestamp
+	27, // 31: miglink.v1.Ack.retry_after:type_name -> google.protobuf.Duration
+	26, // 32: miglink.v1.Ack.created_at:type_name -> google.protobuf.Timestamp
+	16, // 33: miglink.v1.Recorded.refused:type_name -> miglink.v1.Refused
+	25, // 34: miglink.v1.Refused.error:type_name -> miglink.v1.Close
+	18, // 35: miglink.v1.Events.events:type_name -> miglink.v1.Event
+	26, // 36: miglink.v1.Event.timestamp:type_name -> google.protobuf.Timestamp
+	19, // 37: miglink.v1.Event.heartbeat:type_name -> miglink.v1.Heartbeat
+	20, // 38: miglink.v1.Heartbeat.vm_health:type_name -> miglink.v1.Health
+	21, // 39: miglink.v1.Heartbeat.current_job:type_name -> miglink.v1.Job
+	25, // 40: miglink.v1.Taken.error:type_name -> miglink.v1.Close
+	27, // 41: miglink.v1.Close.retry_after:type_name -> google.protobuf.Duration
+	1,  // 42: miglink.v1.CommandLink.Attach:input_type -> miglink.v1.AgentFrame
+	2,  // 43: miglink.v1.CommandLink.Attach:output_type -> miglink.v1.ControllerFrame
+	43, // [43:44] is the sub-list for method output_type
+	42, // [42:43] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_miglink_v1_command_link_proto_init() }

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/ack"
+	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/transport"
+)
+
+// diskSize is that of the disks which are filled, in bytes: above what an empty ext4 takes, and the journal's reserve.
+const diskSize = 8 << 20
+
+// newDisk mounts a small disk of a kind.
+func newDisk(t *testing.T, kind string) string {
+	t.Helper()
+	at := t.TempDir()
+	command := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", fmt.Sprint("size=", diskSize), "none", at)
+	if kind == "ext4" {
+		image := filepath.Join(t.TempDir(), "image")
+		require.NoError(t, os.WriteFile(image, nil, 0o600))
+		require.NoError(t, os.Truncate(image, diskSize))
+		if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-m", "0", image).CombinedOutput(); err != nil {
+			t.Skipf("no ext4 can be made here: %v %s", err, out)
+		}
+		command = exec.CommandContext(t.Context(), "mount", "-o", "loop", image, at)
+	}
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Skipf("nothing can be mounted here: %s", out)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(at, syscall.MNT_DETACH)) })
+	return at
+}
+
+// fillDisk writes until there is no room, and returns what it wrote to.
+func fillDisk(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "full"))
+	require.NoError(t, err)
+	for size := 64 << 10; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			size /= 2
+		}
+	}
+	if err := f.Close(); !errors.Is(err, syscall.ENOSPC) {
+		require.NoError(t, err)
+	}
+	return f.Name()
+}
+
+// The disk of an agent's journal fills under load, and has room again later: nothing is rejected, lost or run twice, and the
+// agent is not started anew.
+func TestDiskFillsUnderLoad(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"ext4", "tmpfs"} {
+		for _, name := range []string{"ws", "longpoll"} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
+				testDiskFills(t, kind, name)
+			})
+		}
+	}
+}
+
+func testDiskFills(t *testing.T, kind, name string) {
+	sends, hold := 60, time.Second
+	if os.Getenv("MIGLINK_SOAK") != "" {
+		sends, hold = 500, time.Minute
+	}
+	disk := newDisk(t, kind)
+	record := filepath.Join(t.TempDir(), "ran")
+	_, url := startController(t)
+	a := start(t, "agent", "--vm", "vm-1", "--controller", url, "--transport", name, "--journal", filepath.Join(disk, "journal"),
+		"--exec", "work="+script(t, `echo "$MIGLINK_COMMAND_ID" >> `+record))
+	a.log.await(t, "linked")
+	client, err := admin.NewClient(url+"/admin/v1", transport.Config{})
+	require.NoError(t, err)
+	var ids []string
+	load := func(when string) {
+		for i := range sends {
+			id := fmt.Sprintf("%s-%03d", when, i)
+			sendUntilAcknowledged(t, client, admin.Send{
+				ID: id, VM: "vm-1", Type: "work", Parameters: fmt.Appendf(nil, `{"x":%q}`, strings.Repeat("x", 20<<10)),
+			})
+			ids = append(ids, id)
+		}
+	}
+	var filler string
+	var filling sync.WaitGroup
+	load("before")
+	filling.Go(func() { filler = fillDisk(t, disk) })
+	load("meanwhile")
+	filling.Wait()
+	load("full")
+	a.log.await(t, "the journal cannot be written")
+	require.Eventually(t, func() bool {
+		for _, id := range ids {
+			if s, err := client.Get(t.Context(), id); err == nil && s.Code == ack.CodeNoDisk {
+				return true
+			}
+		}
+		return false
+	}, patience, 10*time.Millisecond)
+	time.Sleep(hold) // how long the disk stays full
+	require.NoError(t, os.Remove(filler))
+	for _, id := range ids {
+		require.Equal(t, ack.Succeeded, settled(t, client, id).Stage, id)
+	}
+	ran, err := os.ReadFile(record)
+	require.NoError(t, err)
+	require.Equal(t, ids, strings.Fields(string(bytes.TrimSpace(ran))), "each once, in the order they were sent")
+	require.NotContains(t, a.log.String(), "panic")
+}
