@@ -8,12 +8,18 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: ## All tests, as the README has it
-	go test ./...
+test: ## All tests; at the end, which were skipped, and why
+	go run gotest.tools/gotestsum@v1.13.0 --format pkgname --hide-summary output -- ./...
 
 .PHONY: test-race
 test-race: ## All tests with the race detector
 	go test -race -p 3 -timeout 15m ./...
+
+.PHONY: soak
+soak: ## What tests count (rounds, VMs, bytes, plans) in full, which the others do a tenth of
+	MIGLINK_SOAK=1 go test -race -p 1 -count 1 -timeout 60m \
+	  -run 'TestEphemeralVMs|TestRandomOutput|TestProgramsOfAnAgentThatDies|TestDiskFillsUnderLoad' ./controller ./internal/programs ./cmd/miglink
+	cd internal/simulation && go test -count 1 -timeout 60m -run 'TestSimulation$$' . -simulation.runs 20000
 
 .PHONY: lint
 lint: ## Lint and formatting, see .golangci.yml
