@@ -3,6 +3,8 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -226,6 +228,75 @@ func TestDiskFillsAgain(t *testing.T) {
 			}
 			require.False(w, noDisk())
 		}
+		require.NoError(w, stop())
+	})
+}
+
+// What had no room while a command was running, and has it now, is received: it is the controller's turn to wait.
+func TestReceivedOnceThereIsRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		dir := w.TempDir()
+		a := w.agent(agent.Options{Journal: dir})
+		w.config(a, agent.Policy{})
+		stop := run(w.T, a)
+		running := w.send(key("running", "10m"), command.Options{})
+		time.Sleep(time.Second)
+		fill(dir, true)
+		w.Cleanup(func() { fill(dir, false) })
+		var rs []*controller.Receipt
+		for i := range 3 { // beyond the reserve
+			c := key(fmt.Sprint(i), "")
+			c.ConfigValue = strings.Repeat("x", 200<<10)
+			rs = append(rs, w.send(c, command.Options{}))
+		}
+		time.Sleep(time.Second)
+		stages := func() (stages []ack.Stage) {
+			for _, r := range rs {
+				e, err := w.c.Get(w.Context(), r.ID())
+				require.NoError(w, err)
+				stages = append(stages, e.State.Stage)
+			}
+			return stages
+		}
+		require.Contains(w, stages(), ack.Deferred)
+		fill(dir, false)
+		time.Sleep(time.Minute)
+		require.Equal(w, []ack.Stage{ack.Received, ack.Received, ack.Received}, stages())
+		for _, r := range append(rs, running) {
+			w.settled(r, ack.Succeeded, "")
+		}
+		require.NoError(w, stop())
+	})
+}
+
+// Of commands that come together, one for which there is no room keeps those after it in its lane out of the journal: they
+// would run before it, should this process be killed now.
+func TestNoneIsJournalledBeforeOneWithoutRoom(t *testing.T) {
+	inWorld(t, func(w *world) {
+		dir := w.TempDir()
+		sized := func(name string, bytes int) command.UpdateConfig {
+			c := key(name, "")
+			c.ConfigValue = strings.Repeat("x", bytes)
+			return c
+		}
+		first := w.send(key("first", "2m"), command.Options{})
+		rs := []*controller.Receipt{
+			first, w.send(sized("fits", 200<<10), command.Options{}),
+			w.send(sized("has-no-room", 150<<10), command.Options{}), w.send(sized("is-behind", 1), command.Options{}),
+		}
+		a := w.agent(agent.Options{Journal: dir, JournalLimit: 300 << 10})
+		w.config(a, agent.Policy{})
+		stop := run(w.T, a)
+		time.Sleep(time.Minute)
+		b, err := os.ReadFile(filepath.Join(dir, "journal"))
+		require.NoError(w, err)
+		require.Contains(w, string(b), `"fits"`)
+		require.NotContains(w, string(b), `"has-no-room"`)
+		require.NotContains(w, string(b), `"is-behind"`)
+		for _, r := range rs {
+			w.settled(r, ack.Succeeded, "")
+		}
+		require.Equal(w, "first fits has-no-room is-behind", w.sofar())
 		require.NoError(w, stop())
 	})
 }
