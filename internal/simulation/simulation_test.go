@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	runs = flag.Int("simulation.runs", 2000, "how many plans to play")
+	runs = flag.Int("simulation.runs", plans, "how many plans to play")
 	seed = flag.Uint64("simulation.seed", 0, "play this plan only")
 )
 
