@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pubsub "cloud.google.com/go/pubsub/v2/apiv1"
@@ -144,19 +145,23 @@ func framesRabbitMQ(env *conformance.Env, url, exchange string) {
 			conn.Close()
 			return nil, err
 		}
-		publish := func(key string) func([]byte) error {
-			return func(b []byte) error {
-				ctx, cancel := bounded(env)
-				defer cancel()
-				return ch.PublishWithContext(ctx, exchange, key+link, false, false, amqp.Publishing{Body: b})
-			}
+		var up atomic.Value // the key that the controller has given, a string
+		up.Store("up." + link)
+		publish := func(key, replyTo string, b []byte) error {
+			ctx, cancel := bounded(env)
+			defer cancel()
+			return ch.PublishWithContext(ctx, exchange, key, false, false, amqp.Publishing{ReplyTo: replyTo, Body: b})
 		}
 		return &brokerFrames{
-			hello: publish("hello."), up: publish("up."),
+			hello: func(b []byte) error { return publish("hello."+link, queue.Name, b) },
+			up:    func(b []byte) error { return publish(up.Load().(string), "", b) },
 			recv: func() ([]byte, error) {
 				d, ok := <-in
 				if !ok {
 					return nil, io.ErrUnexpectedEOF
+				}
+				if d.ReplyTo != "" {
+					up.Store(d.ReplyTo)
 				}
 				return d.Body, nil
 			},

@@ -22,8 +22,8 @@ const (
 	askTime = 2 * time.Second
 )
 
-// Started hears, for one link of an agent, that controllers have started. Its zero value has no link yet. It is safe for
-// concurrent use.
+// Started hears, for the link of an agent, and the next over the same connection, that controllers have started. Its zero
+// value has no link yet. It is safe for concurrent use.
 type Started struct {
 	mu      sync.Mutex
 	link    framed.Prober // nil: there is none yet, or it cannot be asked
@@ -36,6 +36,7 @@ func (s *Started) Linked(l transport.Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link, _ = l.(framed.Prober)
+	s.asked = time.Time{} // the one before
 }
 
 // Heard is called when a controller has said that it has started. It does not block.

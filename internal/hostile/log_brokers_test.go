@@ -66,7 +66,9 @@ func overRabbitMQ(t *testing.T) heard {
 	return heard{func(to transport.Transport, a transport.Authenticator, log *slog.Logger) (io.Closer, error) {
 		return rabbitmq.Listen(t.Context(), url, to, rabbitmq.ListenOptions{Prefix: prefix, Authenticator: a, Log: log})
 	}, func(vm, session, frame string) error {
-		return ch.PublishWithContext(t.Context(), prefix, "hello."+vm+"."+session, false, false, amqp.Publishing{Body: []byte(frame)})
+		return ch.PublishWithContext(t.Context(), prefix, "hello."+vm+"."+session, false, false, amqp.Publishing{
+			Body: []byte(frame), ReplyTo: prefix + ".down." + vm + ".s",
+		})
 	}}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -36,10 +37,12 @@ type Options struct {
 type Transport struct {
 	settings settings
 	token    transport.TokenSource
+	rest     rest
 }
 
 // New returns a Transport to the controllers that listen on the broker at url, as
-// amqp://user:password@host:5672/vhost. Each link has a connection to the broker of its own.
+// amqp://user:password@host:5672/vhost. Each link has a connection to the broker of its own, which the next of the VM may
+// take over where its controller has died.
 func New(url string, o Options) (*Transport, error) {
 	s, err := newSettings(url, o.Prefix, o.TLS, o.AMQP)
 	if err == nil {
@@ -48,7 +51,7 @@ func New(url string, o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{s, o.Token}, nil
+	return &Transport{settings: s, token: o.Token}, nil
 }
 
 // Open is New for a transport.Registry; the broker is that of the Config.
@@ -69,58 +72,57 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	if err := transport.ValidateVM(hello.VM); err != nil {
 		return nil, err
 	}
-	link := broker.Token(hello.VM) + "." + uuid.NewString()
-	var conn *connection
-	greeted := false
-	consumed := make(chan struct{})
-	p := broker.NewPipe(broker.PipeOptions{
-		Name: "rabbitmq",
-		Publish: func(ctx context.Context, b []byte) error {
-			if greeted || len(b) == 0 {
-				return conn.publish(ctx, conn.exchange, "up."+link, b)
-			}
-			greeted = true
-			return conn.publish(ctx, conn.exchange, "hello."+link, b)
-		},
-		Release: func() {
-			conn.close()
-			<-consumed
-		},
-	})
-	var in <-chan amqp.Delivery
-	conn, err := t.settings.connect(ctx, "miglink agent "+hello.VM,
-		func(key string) {
-			if key == "hello."+link {
-				p.Fail(errNobody)
-			} else {
-				p.Fail(broker.ErrGone)
-			}
-		},
-		func(c *connection) (err error) {
-			if err = c.in.ExchangeDeclarePassive(c.exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
-				return err
-			}
-			in, err = c.consume(t.settings.down(link))
-			return err
-		})
+	token := broker.Token(hello.VM)
+	queue := t.settings.down(token) + uuid.NewString()
+	if len(queue) > maxKey {
+		return nil, fmt.Errorf("rabbitmq: the VM's name makes a queue's name of %d bytes, %d are allowed: take a shorter name or prefix", len(queue), maxKey)
+	}
+	setUp, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn := t.rest.take(hello.VM)
+	s, err := t.reopen(setUp, conn, token)
+	if err != nil {
+		var c *connection
+		if c, err = t.settings.connect(setUp, "miglink agent "+hello.VM); err == nil {
+			conn = &agentConnection{connection: c, queue: queue}
+			s, err = t.open(setUp, conn, token)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
+	s.rest = func() { t.rest.put(hello.VM, conn) }
+	l, err := broker.Dial(ctx, "rabbitmq", s.pipe, hello, t.token, &conn.others)
+	if err == nil {
+		conn.hearing.Do(func() { go conn.hearStarted(t.settings.started(), conn.others.Heard) })
+	}
 	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.NotFound {
 		return nil, fmt.Errorf("rabbitmq: %w: %w", errNoExchange, err)
 	}
-	if err != nil {
+	return l, err
+}
+
+var errNoConnection = errors.New("there is no connection")
+
+// reopenTime is how long a connection of a link before may take, which may be broken, until another is made.
+const reopenTime = 2 * time.Second
+
+// reopen is open for a connection of a link before, or nil.
+func (t *Transport) reopen(ctx context.Context, conn *agentConnection, token string) (*session, error) {
+	if conn == nil {
+		return nil, errNoConnection
+	}
+	ctx, cancel := context.WithTimeout(ctx, reopenTime)
+	defer cancel()
+	return t.open(ctx, conn, token)
+}
+
+// open opens a session of a connection, or closes that.
+func (t *Transport) open(ctx context.Context, conn *agentConnection, token string) (*session, error) {
+	s := &session{vm: token, id: uuid.NewString(), conn: conn}
+	if err := conn.within(ctx, s.open); err != nil {
+		conn.hangUp()
 		return nil, err
 	}
-	go func() {
-		defer close(consumed)
-		for d := range in {
-			p.Deliver(d.Body)
-		}
-		<-conn.ended
-		p.Fail(conn.err)
-	}()
-	var others broker.Started
-	l, err := broker.Dial(ctx, "rabbitmq", p, hello, t.token, &others)
-	if err == nil {
-		go conn.hearStarted(t.settings.started(), others.Heard)
-	}
-	return l, err
+	return s, nil
 }

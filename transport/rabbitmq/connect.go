@@ -50,8 +50,8 @@ func newSettings(url, prefix string, c *tls.Config, configure func(*amqp.Config)
 	return settings{url: url, user: u.Username, exchange: prefix, tls: c, configure: configure}, nil
 }
 
-// down is the queue of a link's agent.
-func (s settings) down(link string) string { return s.exchange + ".down." + link }
+// down begins the names of the queues of a VM.
+func (s settings) down(token string) string { return s.exchange + ".down." + token + "." }
 
 // check says why the broker cannot be used so: its URL, too, may ask for TLS that is not spoken.
 func check(raw string, u secure.Use, log *slog.Logger) error {
@@ -84,22 +84,15 @@ func withTLS(u amqp.URI, c *tls.Config) (*tls.Config, error) {
 	return c, err
 }
 
-// connection is one to the broker, with its channels. A channel that the broker closes ends it all.
+// connection is one to the broker.
 type connection struct {
 	*amqp.Connection
-	in, out  *amqp.Channel // to consume, and to publish with confirms
 	exchange string
-	user     string
-
-	ended chan struct{} // closed at the end; err says why then
-	err   error
+	user     string // whom the broker knows us as; empty: not known here
 }
 
-// connect connects and has setup prepare what is needed, or says why it could not. Messages that nobody
-// takes are given to returned, by their routing key.
-func (s settings) connect(ctx context.Context, name string, returned func(key string), setup func(*connection) error) (*connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+// connect makes a connection, which the broker knows by name.
+func (s settings) connect(ctx context.Context, name string) (*connection, error) {
 	d := net.Dialer{KeepAlive: 15 * time.Second}
 	config := amqp.Config{
 		Heartbeat: heartbeat, Properties: amqp.NewConnectionProperties(),
@@ -130,10 +123,6 @@ func (s settings) connect(ctx context.Context, name string, returned func(key st
 		raw = c
 		return c, nil
 	}
-	user := s.user
-	if config.SASL != nil {
-		user = ""
-	}
 	unwatch := context.AfterFunc(ctx, func() { // the library's calls know no context
 		mu.Lock()
 		defer mu.Unlock()
@@ -141,121 +130,34 @@ func (s settings) connect(ctx context.Context, name string, returned func(key st
 			raw.Close()
 		}
 	})
-	c, err := s.open(config, returned)
-	if err == nil {
-		c.user = user
-		if err = setup(c); err != nil {
-			err = c.why(err)
-			c.close()
-		}
+	conn, err := amqp.DialConfig(s.url, config)
+	c := &connection{Connection: conn, exchange: s.exchange, user: s.user}
+	if config.SASL != nil {
+		c.user = ""
 	}
 	if !unwatch() {
 		if err == nil {
-			c.close()
+			c.hangUp()
 		}
-		return nil, fmt.Errorf("rabbitmq: %w", ctx.Err())
+		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("rabbitmq: %w", err)
+		return nil, err
 	}
 	return c, nil
 }
 
-func (s settings) open(config amqp.Config, returned func(key string)) (*connection, error) {
-	conn, err := amqp.DialConfig(s.url, config)
-	if err != nil {
-		return nil, err
+// within returns what do does, whose calls know no context. The connection ends with ctx until then.
+func (c *connection) within(ctx context.Context, do func() error) error {
+	unwatch := context.AfterFunc(ctx, c.hangUp)
+	err := do()
+	if !unwatch() {
+		return ctx.Err()
 	}
-	c := &connection{Connection: conn, exchange: s.exchange, ended: make(chan struct{})}
-	if c.in, err = conn.Channel(); err == nil {
-		c.out, err = conn.Channel()
-	}
-	if err == nil {
-		err = c.out.Confirm(false)
-	}
-	if err != nil {
-		hangUp(conn)
-		return nil, err
-	}
-	go c.watch(conn.NotifyClose(make(chan *amqp.Error, 1)), c.in.NotifyClose(make(chan *amqp.Error, 1)), c.out.NotifyClose(make(chan *amqp.Error, 1)))
-	returns := c.out.NotifyReturn(make(chan amqp.Return, 1))
-	go func() {
-		for r := range returns {
-			returned(r.RoutingKey)
-		}
-	}()
-	return c, nil
+	return err
 }
 
-// hangUp closes a connection, soon also where the broker does not answer.
-func hangUp(c *amqp.Connection) {
+// hangUp closes the connection, soon also where the broker does not answer.
+func (c *connection) hangUp() {
 	_ = c.CloseDeadline(time.Now().Add(closeTimeout)) // it may have ended first
-}
-
-// watch ends the connection with the first of what ends.
-func (c *connection) watch(conn, in, out <-chan *amqp.Error) {
-	var err *amqp.Error
-	select {
-	case err = <-conn:
-	case err = <-in:
-	case err = <-out:
-	}
-	c.err = broker.ErrLost
-	if err != nil {
-		c.err = err
-	}
-	close(c.ended)
-	hangUp(c.Connection)
-}
-
-// why is the reason for which the connection has ended, if that is why something failed.
-func (c *connection) why(err error) error {
-	select {
-	case <-c.ended:
-		return c.err
-	case <-time.After(closeTimeout):
-		return err
-	}
-}
-
-func (c *connection) close() {
-	hangUp(c.Connection)
-	<-c.ended
-}
-
-var errConfirm = errors.New("the broker did not take a message")
-
-// defaultExchange hands a message to the queue that its key names.
-const defaultExchange = ""
-
-// publish returns when the broker has taken a message, which may yet be returned.
-func (c *connection) publish(ctx context.Context, exchange, key string, b []byte) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	confirmed, err := c.out.PublishWithDeferredConfirm(exchange, key, true, false, amqp.Publishing{
-		ContentType: "application/json", UserId: c.user, Body: b,
-	})
-	if err != nil {
-		return c.why(err)
-	}
-	select {
-	case <-confirmed.Done():
-		if !confirmed.Acked() {
-			return c.why(errConfirm)
-		}
-		return nil
-	case <-c.ended:
-		return c.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// consume returns the messages of a queue of ours alone.
-func (c *connection) consume(queue string) (<-chan amqp.Delivery, error) {
-	if _, err := c.in.QueueDeclare(queue, false, true, true, false, nil); err != nil {
-		return nil, err
-	}
-	return c.in.Consume(queue, "", true, true, false, false, nil)
 }

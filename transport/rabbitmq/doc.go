@@ -6,12 +6,13 @@
 //
 //	PREFIX                     durable topic exchange, which the controller declares
 //	hello.VM.SESSION           routing key of an agent's first frame
-//	up.VM.SESSION              routing key of the agent's frames, after the first
-//	PREFIX.hello               queue that all controllers consume; a hello waits in it for 10 s
-//	PREFIX.down.VM.SESSION     queue of a VM, exclusive: it goes with the agent's connection, which the
-//	                           broker's heartbeat ends within 30 s where the agent cannot. The controller's
-//	                           frames go to it by the default exchange, and it is bound to nothing
-//	PREFIX.up.CONTROLLER       queue of a controller, exclusive likewise
+//	up.VM.SESSION.CONTROLLER   routing key of the agent's frames, after the first: the reply-to of the welcome
+//	PREFIX.hello               queue that all controllers consume, and acknowledge; it goes with the last of them
+//	PREFIX.down.VM.CONNECTION  queue of a VM, exclusive: it goes with the agent's connection, which the
+//	                           broker's heartbeat ends within 30 s where the agent cannot. It is the reply-to
+//	                           of the hello. The controller's frames go to it by the default exchange, each with
+//	                           the session as correlation-id, and it is bound to nothing
+//	PREFIX.up.CONTROLLER       queue of a controller, exclusive likewise, bound to up.*.*.CONTROLLER
 //	PREFIX.started             queue that all agents consume and nothing is put into. A controller that starts
 //	                           deletes it, of which the broker tells them, and makes another
 //
@@ -19,6 +20,7 @@
 // are confirmed and mandatory: the broker returns what no queue takes, and the link ends at once. Whoever
 // binds a queue of their own to up.# or hello.# can watch what agents say; nothing of it is returned then, and
 // a controller that died is noticed by its silence only, after twice the keepalive.
+// A hello whose reply-to is not a queue of its VM is dropped: by the default exchange a controller can write to any queue.
 //
 // # Least privileges
 //
@@ -60,8 +62,15 @@
 //
 // # Connections
 //
-// An agent has one connection with three channels, a controller one with three. A VM on whose link nothing
-// happens costs 480 messages an hour: a ping and a pong every 15 s.
+// An agent has one connection with two channels, a controller one with three. An agent whose controller has died, or that
+// finds none, as the broker says, keeps its connection for 5 s, to dial over it again: most of what a fleet costs a broker
+// that comes to another controller are connections and queues. A VM on whose link nothing happens costs 480 messages an
+// hour: a ping and a pong every 15 s. Let each node open more files than it has VMs, with as many again for those that
+// dial while the last connections are cleared away (ulimit -n, LimitNOFILE of its unit): a node that has none left does
+// not refuse connections only, its own parts fail and it may end.
+//
+// Names of queues and routing keys are of at most 255 bytes: of a VM's name, what is not a letter, a digit, "-" or "_"
+// takes three bytes.
 //
 // A broker that is down, restarted without its data, or refuses credentials or permissions is tried again for as long as
 // it takes: by a controller after pauses of at most 8 s, by an agent after those of its own backoff, of at most 30 s.

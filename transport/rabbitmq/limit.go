@@ -16,29 +16,32 @@ const limits = "max_message_size = 4194304 in rabbitmq.conf"
 // tryLimit publishes what no broker has to take, to a queue that does not exist. A broker that does not take it closes the
 // channel.
 func (l *Listener) tryLimit(ctx context.Context) (taken bool, err error) {
-	c, err := l.settings.connect(ctx, "miglink controller, trial", func(string) {}, func(*connection) error { return nil })
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c, err := l.settings.connect(ctx, "miglink controller, trial")
 	if err != nil {
 		return false, err
 	}
-	defer c.close()
-	// Not mandatory: it would come back.
-	confirmed, err := c.out.PublishWithDeferredConfirm(defaultExchange, l.down("=."+uuid.NewString()), false, false, amqp.Publishing{
-		UserId: c.user, Body: broker.Trial[:],
+	defer c.hangUp()
+	err = c.within(ctx, func() error {
+		ch, err := c.channel()
+		if err != nil {
+			return err
+		}
+		if err := ch.confirms(func(string) {}); err != nil {
+			return err
+		}
+		// Not mandatory: it would come back.
+		confirmed, err := ch.PublishWithDeferredConfirm(defaultExchange, l.down("=")+uuid.NewString(), false, false, amqp.Publishing{
+			UserId: c.user, Body: broker.Trial[:],
+		})
+		if err != nil {
+			return ch.why(err)
+		}
+		return ch.confirmed(ctx, confirmed)
 	})
 	if err == nil {
-		select {
-		case <-confirmed.Done():
-			if confirmed.Acked() {
-				return true, nil
-			}
-			err = c.why(errConfirm)
-		case <-c.ended:
-			err = c.err
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	} else {
-		err = c.why(err)
+		return true, nil
 	}
 	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.PreconditionFailed {
 		return false, nil

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -10,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/miglink/miglink/internal/broker"
@@ -20,6 +20,12 @@ import (
 
 // helloTTL is how long a hello waits for a controller, in milliseconds. Who said it has given up then.
 const helloTTL = 10_000
+
+// idLength is that of a controller's name in routing keys, which are of at most maxKey bytes, as names of queues are.
+const (
+	idLength = 12
+	maxKey   = 255
+)
 
 // lookEvery is how often a controller that publishes nothing to the exchange looks whether it is there: it goes
 // with all bindings, and nobody could say hello.
@@ -56,13 +62,16 @@ type Listener struct {
 
 	mu    sync.Mutex
 	links map[string]*incoming // by VM.SESSION
+	at    map[string]*incoming // the latest of each queue of an agent
 }
 
 // incoming is a link of a controller.
 type incoming struct {
 	*broker.Pipe
-	user  string // of the hello, which the broker has checked; empty: it named none
-	bound bool   // to the controller's queue; of Open, and of Release after it
+	user    string                 // of the hello, which the broker has checked; empty: it named none
+	to      string                 // the queue of its agent
+	up      atomic.Pointer[string] // the key of the agent's frames, until the agent was told
+	trusted atomic.Bool            // its credentials are good
 }
 
 // Listen connects to the broker at url and serves t to the agents that dial it, until Close. The context
@@ -80,6 +89,7 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		settings: s,
 		server:   broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
 		links:    map[string]*incoming{},
+		at:       map[string]*incoming{},
 	}
 	if err := broker.Keep(ctx, l.server, o.RetryOnFailedConnect, l.connect, l.receive); err != nil {
 		return nil, err
@@ -88,42 +98,30 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	return l, nil
 }
 
-// intake is a connection with what comes over it.
+// intake is a connection with what comes over it. It ends with any of its channels.
 type intake struct {
 	*connection
+	id          string   // the last word of the keys that come to ups
+	in          *channel // of hellos and ups
 	hellos, ups <-chan amqp.Delivery
-	queue       string // of ups
+	out         *channel
 
-	mu       sync.Mutex // one call at a time
-	bindings *amqp.Channel
+	mu      sync.Mutex // one look at a time
+	looking *channel
 }
 
 func (l *Listener) connect(ctx context.Context) (*intake, error) {
-	in := &intake{queue: l.exchange + ".up." + uuid.NewString()}
-	c, err := l.settings.connect(ctx, "miglink controller", l.returned, func(c *connection) (err error) {
-		if err = c.in.ExchangeDeclare(l.exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
-			return err
-		}
-		if in.bindings, err = c.Channel(); err != nil {
-			return err
-		}
-		if in.ups, err = c.consume(in.queue); err != nil {
-			return err
-		}
-		hellos := l.exchange + ".hello"
-		if _, err = c.in.QueueDeclare(hellos, true, true, false, false, amqp.Table{"x-message-ttl": int32(helloTTL)}); err != nil {
-			return err
-		}
-		if err = c.in.QueueBind(hellos, "hello.#", l.exchange, false, nil); err != nil {
-			return err
-		}
-		in.hellos, err = c.in.Consume(hellos, "", true, false, false, false, nil)
-		return err
-	})
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c, err := l.settings.connect(ctx, "miglink controller")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rabbitmq: %w", err)
 	}
-	in.connection = c
+	in := &intake{connection: c, id: rand.Text()[:idLength]}
+	if err := c.within(ctx, func() error { return l.setUp(in) }); err != nil {
+		c.hangUp()
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
 	if err := c.sayStarted(l.started(), !l.told); err != nil {
 		l.server.Log.Warn("cannot say that this controller has started: agents of one that has died notice its silence", "error", err)
 	}
@@ -132,19 +130,55 @@ func (l *Listener) connect(ctx context.Context) (*intake, error) {
 	return in, nil
 }
 
+// setUp has the broker make what agents dial by.
+func (l *Listener) setUp(in *intake) (err error) {
+	for _, ch := range []**channel{&in.looking, &in.in, &in.out} {
+		if *ch, err = in.channel(); err != nil {
+			return err
+		}
+	}
+	if err = in.out.confirms(l.returned); err != nil {
+		return err
+	}
+	if err = in.looking.ExchangeDeclare(l.exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		return err
+	}
+	queue := l.exchange + ".up." + in.id
+	if _, err = in.in.QueueDeclare(queue, false, true, true, false, nil); err != nil {
+		return err
+	}
+	if in.ups, err = in.in.Consume(queue, "", true, true, false, false, nil); err != nil {
+		return err
+	}
+	// One binding for all links: the broker takes seconds to forget those of a fleet when a controller dies, and
+	// nobody can dial meanwhile.
+	if err = in.in.QueueBind(queue, "up.*.*."+in.id, l.exchange, false, nil); err != nil {
+		return err
+	}
+	hellos := l.exchange + ".hello"
+	if _, err = in.in.QueueDeclare(hellos, true, true, false, false, amqp.Table{"x-message-ttl": int32(helloTTL)}); err != nil {
+		return err
+	}
+	if err = in.in.QueueBind(hellos, "hello.#", l.exchange, false, nil); err != nil {
+		return err
+	}
+	// Acknowledged: what the broker gave to a controller that has just died goes to another.
+	in.hellos, err = in.in.Consume(hellos, "", false, false, false, false, nil)
+	return err
+}
+
 // receive hands on what comes, until the connection ends. At the end of ctx it leaves the connection to
 // the goodbyes, and to Close.
 func (l *Listener) receive(ctx context.Context, in *intake) error {
 	err := l.handOn(ctx, in)
 	if ctx.Err() == nil {
-		in.close()
+		in.hangUp()
 	}
 	return err
 }
 
 func (l *Listener) handOn(ctx context.Context, in *intake) error {
 	blocked := in.NotifyBlocked(make(chan amqp.Blocking, 1))
-	closed := in.bindings.NotifyClose(make(chan *amqp.Error, 1))
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
@@ -153,43 +187,46 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 			l.server.Go(in.look)
 		case m, ok := <-in.hellos:
 			if !ok { // the queue was deleted, or all has ended
-				return in.why(broker.ErrLost)
+				return in.in.why(broker.ErrLost)
 			}
-			l.greet(in, &m)
+			if err := l.hello(in, &m); err != nil {
+				return in.in.why(err)
+			}
 		case m, ok := <-in.ups:
 			if !ok {
-				return in.why(broker.ErrLost)
+				return in.in.why(broker.ErrLost)
 			}
-			l.take(&m)
+			l.take(in, &m)
 		case b, ok := <-blocked:
 			if !ok {
-				return in.why(broker.ErrLost)
+				return in.out.why(broker.ErrLost)
 			}
 			l.server.Peers.Write(ctx, slog.LevelWarn, "the broker takes no messages", "", slog.Bool("blocked", b.Active), slog.String("reason", b.Reason))
-		case err := <-closed:
-			return fmt.Errorf("a channel was closed: %w", err)
+		case <-in.out.ended:
+			return in.out.err
+		case <-in.looking.ended:
+			return in.looking.err
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// returned is called for what no queue has taken.
-func (l *Listener) returned(key string) {
-	if i := l.at(strings.TrimPrefix(key, l.down(""))); i != nil {
+// returned is called for what the queue of an agent has not taken.
+func (l *Listener) returned(queue string) {
+	l.mu.Lock()
+	i := l.at[queue]
+	l.mu.Unlock()
+	if i != nil {
 		i.Fail(broker.ErrGone)
 	}
 }
 
-func (l *Listener) at(link string) *incoming {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.links[link]
-}
-
 // take hands on what an agent has said.
-func (l *Listener) take(m *amqp.Delivery) {
-	i := l.at(strings.TrimPrefix(m.RoutingKey, "up."))
+func (l *Listener) take(in *intake, m *amqp.Delivery) {
+	l.mu.Lock()
+	i := l.links[strings.TrimSuffix(strings.TrimPrefix(m.RoutingKey, "up."), "."+in.id)]
+	l.mu.Unlock()
 	switch {
 	case i == nil: // its link has just ended
 	case forwarded(m.Headers):
@@ -216,10 +253,18 @@ func forwarded(headers amqp.Table) bool {
 const (
 	deadLettered = "a message was dropped: it was dead-lettered, and its routing key is nobody's word"
 	anothers     = "a message was dropped: it is of another user than the hello of its link"
+	elsewhere    = "a message was dropped: a hello's reply-to is to be a queue of its VM"
 )
 
 func (l *Listener) drop(m *amqp.Delivery, why string) {
 	l.server.Peers.Write(l.server.Context(), slog.LevelWarn, why, "", slog.String("routing_key", m.RoutingKey), slog.String("user", m.UserId))
+}
+
+// hello begins a link, and tells the broker that it was taken, whatever becomes of it: no other controller is to have it.
+func (l *Listener) hello(in *intake, m *amqp.Delivery) (err error) {
+	defer func() { err = m.Ack(false) }()
+	l.greet(in, m)
+	return nil
 }
 
 // greet begins a link.
@@ -235,29 +280,44 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 		l.drop(hello, deadLettered)
 		return
 	}
+	// What the VM may say hello with has been checked, and by this what it is answered to.
+	if !strings.HasPrefix(hello.ReplyTo, l.down(token)) {
+		l.drop(hello, elsewhere)
+		return
+	}
+	up := "up." + link + "." + in.id
+	if len(up) > maxKey {
+		l.server.Senseless(slog.String("routing_key", hello.RoutingKey))
+		return
+	}
 	greeting := l.server.Greet(vm, len(hello.Body))
 	if greeting == nil {
 		return
 	}
-	i := &incoming{user: hello.UserId}
+	i := &incoming{user: hello.UserId, to: hello.ReplyTo}
 	i.Pipe = broker.NewPipe(broker.PipeOptions{
 		Name:    "rabbitmq",
 		Guarded: true,
 		// Also a goodbye over the connection that came after the link's.
 		Publish: func(ctx context.Context, b []byte) error {
-			return l.current.Load().publish(ctx, defaultExchange, l.down(link), b)
+			p := properties{session: session}
+			if key := i.up.Swap(nil); key != nil {
+				p.replyTo = *key
+			}
+			return l.current.Load().out.publish(ctx, defaultExchange, i.to, b, p)
 		},
-		// What answers the welcome finds a queue.
+		// With the next frame the agent is told. Who is refused is not.
 		Open: func(context.Context) error {
-			i.bound = true // also where the answer is lost
-			return in.bind("up."+link, true)
+			i.up.Store(&up)
+			i.trusted.Store(true)
+			return nil
 		},
 		Release: func() { l.forget(in, link, i) },
 	})
 	l.mu.Lock()
 	known := l.links[link] != nil
 	if !known {
-		l.links[link] = i
+		l.links[link], l.at[i.to] = i, i
 	}
 	l.mu.Unlock()
 	if known { // said twice: the first counts
@@ -271,31 +331,20 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 func (l *Listener) forget(in *intake, link string, i *incoming) {
 	l.mu.Lock()
 	delete(l.links, link)
-	l.mu.Unlock()
-	if !i.bound {
-		return
+	if l.at[i.to] == i {
+		delete(l.at, i.to)
 	}
-	l.server.Go(func() {
-		_ = in.bind("up."+link, false) // the connection may have ended first
-		in.look()                      // the agent may have gone because of it
-	})
+	l.mu.Unlock()
+	if i.trusted.Load() {
+		l.server.Go(in.look) // the agent may have gone because the exchange has
+	}
 }
 
-// look has the broker close the channel of bindings where the exchange is gone, and the connection is made again.
+// look has the broker close a channel where the exchange is gone, and the connection is made again.
 func (in *intake) look() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	_ = in.bindings.ExchangeDeclarePassive(in.exchange, amqp.ExchangeTopic, true, false, false, false, nil) // handOn hears of it
-}
-
-// bind has the messages with key come to the controller's queue, or no more.
-func (in *intake) bind(key string, on bool) error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if on {
-		return in.bindings.QueueBind(in.queue, key, in.exchange, false, nil)
-	}
-	return in.bindings.QueueUnbind(in.queue, key, in.exchange, nil)
+	_ = in.looking.ExchangeDeclarePassive(in.exchange, amqp.ExchangeTopic, true, false, false, false, nil) // handOn hears of it
 }
 
 // Ready returns nil while agents can dial over the broker, and else why there is no connection to it.
@@ -306,7 +355,7 @@ func (l *Listener) Ready() error { return l.server.Ready() }
 func (l *Listener) Close() error {
 	l.server.Close()
 	if in := l.current.Load(); in != nil {
-		in.close()
+		in.hangUp()
 	}
 	return nil
 }

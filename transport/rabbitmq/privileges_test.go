@@ -15,8 +15,9 @@ import (
 
 // intruder is a VM's user who speaks AMQP by hand.
 type intruder struct {
-	t    *testing.T
-	conn *amqp.Connection
+	t       *testing.T
+	conn    *amqp.Connection
+	replyTo string // of what it publishes
 }
 
 func intrude(t *testing.T, url string) *intruder {
@@ -24,7 +25,7 @@ func intrude(t *testing.T, url string) *intruder {
 	conn, err := amqp.Dial(url)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	return &intruder{t, conn}
+	return &intruder{t, conn, "miglink.down.vm-1.s"}
 }
 
 // try does something on a channel of its own, and waits until the broker has judged it.
@@ -55,7 +56,7 @@ func (i *intruder) publishBody(exchange, key string, headers amqp.Table, body st
 	i.t.Helper()
 	return i.try(func(ch *amqp.Channel) error {
 		closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-		d, err := ch.PublishWithDeferredConfirm(exchange, key, false, false, amqp.Publishing{Body: []byte(body), Headers: headers})
+		d, err := ch.PublishWithDeferredConfirm(exchange, key, false, false, amqp.Publishing{Body: []byte(body), Headers: headers, ReplyTo: i.replyTo})
 		if err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func TestNames(t *testing.T) {
 	t.Cleanup(func() { deleteExchange(t, url, prefix) })
 	tr, err := rabbitmq.New(url, rabbitmq.Options{Prefix: prefix})
 	require.NoError(t, err)
-	for _, vm := range []string{"vm-1", "pool/vm 1", "a.b", "#", "=2E", "ü", "A_b-9"} {
+	for _, vm := range []string{"vm-1", "pool/vm 1", "a.b", "#", "=2E", "ü", "A_b-9", strings.Repeat("ж", 24)} {
 		l, err := tr.Dial(t.Context(), transport.Hello{VM: vm, Instance: "i"})
 		require.NoError(t, err, vm)
 		p, ok := c.Presence(vm)
@@ -72,6 +72,8 @@ func TestNames(t *testing.T) {
 		require.Equal(t, "rabbitmq", p.Transport)
 		require.NoError(t, l.Close())
 	}
+	_, err = tr.Dial(t.Context(), transport.Hello{VM: strings.Repeat("ж", 60), Instance: "i"})
+	require.ErrorContains(t, err, "take a shorter name")
 }
 
 func deleteExchange(t *testing.T, url, name string) {

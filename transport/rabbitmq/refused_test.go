@@ -31,7 +31,7 @@ func onlyGood(refused *atomic.Int64) transport.Authenticator {
 	})
 }
 
-// Nothing is bound for hellos that are refused, at any moment. A VM that means well is served beside them.
+// Hellos that are refused have the broker keep nothing, at any moment, and are told no key. A VM that means well is served beside them.
 func testRefused(t *testing.T, n *node) {
 	url := n.url("guest:guest")
 	var refused atomic.Int64
@@ -50,7 +50,7 @@ func testRefused(t *testing.T, n *node) {
 			"b": `{"n":1,"hello":{"version":1,"vm_id":"another","token":"good"}}`,
 			"c": "no frame",
 		} {
-			require.NoError(t, ch.PublishWithContext(t.Context(), "miglink", fmt.Sprintf("hello.vm-%d.%s", i, session), false, false, amqp.Publishing{Body: []byte(frame)}))
+			require.NoError(t, ch.PublishWithContext(t.Context(), "miglink", fmt.Sprintf("hello.vm-%d.%s", i, session), false, false, amqp.Publishing{Body: []byte(frame), ReplyTo: fmt.Sprintf("miglink.down.vm-%d.s", i)}))
 		}
 	}
 	require.Eventually(t, func() bool { return refused.Load() == each }, time.Minute, time.Millisecond)
@@ -62,8 +62,7 @@ func testRefused(t *testing.T, n *node) {
 	require.Equal(t, 1, out.Count("up.good."))
 	bindings, err := n.command("rabbitmqctl", "list_bindings", "routing_key").Output()
 	require.NoError(t, err)
-	require.NotContains(t, string(bindings), "up.vm-")
-	require.Contains(t, string(bindings), "up.good.")
+	require.Equal(t, 1, strings.Count(string(bindings), "up.*"), "one binding for all links")
 	a.Stop(1)
 	fleet, err := c.Fleet(t.Context())
 	require.NoError(t, err)
@@ -112,10 +111,15 @@ func testDeadLettered(t *testing.T, n *node) {
 	down, err := ch.Consume("miglink.down.vm-2.s", "", true, true, false, false, nil)
 	require.NoError(t, err)
 	say := func(key, user, body string) {
-		require.NoError(t, ch.PublishWithContext(t.Context(), "miglink", key, false, false, amqp.Publishing{Body: []byte(body), UserId: user}))
+		require.NoError(t, ch.PublishWithContext(t.Context(), "miglink", key, false, false, amqp.Publishing{
+			Body: []byte(body), UserId: user, ReplyTo: "miglink.down.vm-2.s",
+		}))
 	}
 	say("hello.vm-2.s", "guest", `{"n":1,"hello":{"version":1,"instance":"i"}}`)
-	require.Contains(t, string((<-down).Body), "welcome")
+	welcome := <-down
+	require.Contains(t, string(welcome.Body), "welcome")
+	up := welcome.ReplyTo
+	require.True(t, strings.HasPrefix(up, "up.vm-2.s."), up)
 	require.Equal(t, "vm-2", <-asked)
 
 	q, err := ch.QueueDeclare("", false, true, true, false, nil)
@@ -124,7 +128,7 @@ func testDeadLettered(t *testing.T, n *node) {
 	under, err := ch.Consume(q.Name, "", true, true, false, false, nil) // the names of the victim
 	require.NoError(t, err)
 	i := intrude(t, n.url("vm-1:PASSWORD"))
-	for k, key := range []string{"up.vm-2.s", "hello.vm-2.x"} {
+	for k, key := range []string{up, "hello.vm-2.x"} {
 		own := fmt.Sprintf("miglink.down.vm-1.d%d", k)
 		for _, how := range []amqp.Table{
 			{"x-message-ttl": int32(0)},                            // each expires at once: the controller's words, its goodbye, too
@@ -138,11 +142,12 @@ func testDeadLettered(t *testing.T, n *node) {
 				_, err := ch.QueueDeclare(own, false, false, false, false, how)
 				return err
 			}), "a VM may declare it")
+			i.replyTo = own
 			// Its own hellos have the controller write to that queue: a welcome, a refusal, a goodbye.
 			i.hello("hello.vm-1."+strings.TrimPrefix(own, "miglink.down.vm-1."), "vm-1")
 			require.Equal(t, "vm-1", <-asked)
 			i.hello("hello.vm-1."+strings.TrimPrefix(own, "miglink.down.vm-1."), "vm-3")
-			require.NoError(t, i.publishBody("miglink", "up.vm-1."+strings.TrimPrefix(own, "miglink.down.vm-1."), nil, "no frame"))
+			require.NoError(t, i.publishBody("miglink", "up.vm-1."+strings.TrimPrefix(own, "miglink.down.vm-1.")+strings.TrimPrefix(up, "up.vm-2.s"), nil, "no frame"))
 			for m := range under { // the broker has put it there
 				if m.RoutingKey == key {
 					break
@@ -155,12 +160,18 @@ func testDeadLettered(t *testing.T, n *node) {
 		}
 	}
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "dead-lettered") }, time.Minute, time.Millisecond)
+	// A hello that has a controller write to a queue of others, as that of all hellos.
+	for k, queue := range []string{"", "miglink.hello", "miglink.down.vm-2.s", "miglink.down.vm-10.s", "amq.rabbitmq.reply-to.x.y"} {
+		i.replyTo = queue
+		require.NoError(t, i.publishBody("miglink", fmt.Sprint("hello.vm-1.e", k), nil, `{"n":1,"hello":{"version":1,"instance":"i"}}`))
+	}
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "a queue of its VM") }, time.Minute, time.Millisecond)
 	// Frames of the link itself that are of another user than its hello, or of none.
-	say("up.vm-2.s", "", `{"n":2,"ping":true}`)
-	say("up.vm-2.s", "", "")
+	say(up, "", `{"n":2,"ping":true}`)
+	say(up, "", "")
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "another user") }, time.Minute, time.Millisecond)
 	// The victim's link lives, and has missed nothing.
-	say("up.vm-2.s", "guest", `{"n":2,"ping":true}`)
+	say(up, "guest", `{"n":2,"ping":true}`)
 	require.Contains(t, string((<-down).Body), "pong")
 	for len(asked) > 0 {
 		require.Equal(t, "vm-1", <-asked, "a hello in another's name was taken")

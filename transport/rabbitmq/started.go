@@ -36,6 +36,12 @@ func (c *connection) sayStarted(queue string, tell bool) error {
 // hearStarted calls heard when a controller has started, until the connection ends. Where it may not consume the queue,
 // or there is none, it hears nothing, and a controller that has died is noticed by its silence.
 func (c *connection) hearStarted(queue string, heard func()) {
+	closed, ended := c.NotifyClose(make(chan *amqp.Error, 1)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range closed { // why does not matter
+		}
+	}()
 	for {
 		ch, err := c.Channel()
 		if err != nil {
@@ -55,7 +61,7 @@ func (c *connection) hearStarted(queue string, heard func()) {
 		_ = ch.Close() // the connection may have ended first
 		select {
 		case <-time.After(again):
-		case <-c.ended:
+		case <-ended:
 			return
 		}
 	}
