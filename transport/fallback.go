@@ -190,6 +190,9 @@ func (f *Fallback) wrap(inner Link, i int, hello Hello) Link {
 		l.probe = time.AfterFunc(f.probeIn(), l.look)
 		l.mu.Unlock()
 	}
+	if d, ok := inner.(Direct); ok {
+		return &directFallback{l, d}
+	}
 	return l
 }
 
@@ -332,4 +335,21 @@ func (l *fallbackLink) Close() error {
 	err := l.Link.Close()
 	l.looking.Wait()
 	return err
+}
+
+// directFallback is the link of a way whose links are Direct.
+type directFallback struct {
+	*fallbackLink
+	direct Direct
+}
+
+// Deliver implements Direct. Receive, which waits for the end, judges it.
+func (l *directFallback) Deliver(take func([]Delivery)) { l.direct.Deliver(take) }
+
+// ReadOn implements Direct.
+func (l *directFallback) ReadOn() { l.direct.ReadOn() }
+
+// Post implements Direct.
+func (l *directFallback) Post(acks []ack.Ack, done func(error)) {
+	l.direct.Post(acks, func(err error) { done(l.judge(context.Background(), err)) })
 }

@@ -38,7 +38,17 @@ func (s *split) Dial(ctx context.Context, hello Hello) (Link, error) {
 		v.Unsaid(func() bool { return l.acks.Load() > 0 })
 	}
 	go l.watchUp()
+	d, isDirect := down.(Direct)
+	p, posts := up.(poster)
+	if isDirect && posts {
+		return &directSplit{l, d, p}, nil
+	}
 	return l, nil
+}
+
+// poster is the half of Direct that the way up needs.
+type poster interface {
+	Post(acks []ack.Ack, done func(error))
 }
 
 type splitLink struct {
@@ -94,4 +104,26 @@ func (l *splitLink) Close() error {
 	err := errors.Join(l.down.Close(), l.up.Close())
 	<-l.ended
 	return err
+}
+
+// directSplit takes commands from one link and posts acks to the other.
+type directSplit struct {
+	*splitLink
+	direct Direct
+	poster poster
+}
+
+// Deliver implements Direct. Receive, which waits for the end, says whose it was.
+func (l *directSplit) Deliver(take func([]Delivery)) { l.direct.Deliver(take) }
+
+// ReadOn implements Direct.
+func (l *directSplit) ReadOn() { l.direct.ReadOn() }
+
+// Post implements Direct.
+func (l *directSplit) Post(acks []ack.Ack, done func(error)) {
+	l.acks.Add(1)
+	l.poster.Post(acks, func(err error) {
+		l.acks.Add(-1)
+		done(err)
+	})
 }

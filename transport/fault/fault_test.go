@@ -164,7 +164,7 @@ func TestProxyDelays(t *testing.T) {
 }
 
 // wrapped is a controller with a command for vm-1, behind faults.
-func wrapped(t *testing.T, p fault.Plan) (*fault.Transport, *controller.Receipt) {
+func wrapped(t *testing.T, p fault.Plan, inner ...func(transport.Transport) transport.Transport) (*fault.Transport, *controller.Receipt) {
 	t.Helper()
 	c := controller.New(memory.New(), controller.Options{})
 	t.Cleanup(func() { c.Close() })
@@ -172,7 +172,11 @@ func wrapped(t *testing.T, p fault.Plan) (*fault.Transport, *controller.Receipt)
 	require.NoError(t, err)
 	r, err := c.Send(t.Context(), "vm-1", cmd)
 	require.NoError(t, err)
-	return fault.New(c, p), r
+	var to transport.Transport = c
+	for _, wrap := range inner {
+		to = wrap(to)
+	}
+	return fault.New(to, p), r
 }
 
 var hello = transport.Hello{VM: "vm-1", Instance: "i-1"}

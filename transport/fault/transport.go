@@ -129,6 +129,9 @@ func (t *Transport) Dial(ctx context.Context, hello transport.Hello) (transport.
 	t.mu.Lock()
 	t.links[l] = struct{}{}
 	t.mu.Unlock()
+	if d, ok := inner.(transport.Direct); ok {
+		return &direct{l, d}, nil
+	}
 	return l, nil
 }
 
@@ -138,13 +141,16 @@ type link struct {
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex
-	again []transport.Delivery
+	mu       sync.Mutex
+	again    []transport.Delivery
+	delivers bool // pages are not for Receive
 }
+
+var errCut = fmt.Errorf("%w: cut", ErrInjected)
 
 // cut ends the link as a broken connection does: both sides notice.
 func (l *link) cut() {
-	l.cancel(fmt.Errorf("%w: cut", ErrInjected))
+	l.cancel(errCut)
 	l.inner.Close()
 }
 
@@ -154,13 +160,13 @@ func (l *link) call(ctx context.Context, do func(ctx context.Context) error) err
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
 	err := l.t.delay(both)
-	if err == nil && l.t.draw(func(p Plan) float64 { return p.Cut }, func(c *Counts) *int { return &c.Cuts }) {
+	if err == nil && l.cuts() {
 		l.cut()
 	}
 	if err == nil && l.ctx.Err() == nil {
 		err = do(both)
 	}
-	if err == nil && l.t.draw(func(p Plan) float64 { return p.Lost }, func(c *Counts) *int { return &c.Losses }) {
+	if err == nil && l.loses() {
 		l.cut()
 	}
 	switch {
@@ -170,6 +176,19 @@ func (l *link) call(ctx context.Context, do func(ctx context.Context) error) err
 		return ctx.Err()
 	}
 	return err
+}
+
+// cuts says whether the link ends before a call has any effect, and loses after it.
+func (l *link) cuts() bool {
+	return l.t.draw(func(p Plan) float64 { return p.Cut }, func(c *Counts) *int { return &c.Cuts })
+}
+
+func (l *link) loses() bool {
+	return l.t.draw(func(p Plan) float64 { return p.Lost }, func(c *Counts) *int { return &c.Losses })
+}
+
+func (l *link) duplicates() bool {
+	return l.t.draw(func(p Plan) float64 { return p.Duplicate }, func(c *Counts) *int { return &c.Duplicates })
 }
 
 func (l *link) Receive(ctx context.Context) (page []transport.Delivery, err error) {
@@ -186,7 +205,7 @@ func (l *link) Receive(ctx context.Context) (page []transport.Delivery, err erro
 	if err != nil {
 		return nil, err
 	}
-	if l.t.draw(func(p Plan) float64 { return p.Duplicate }, func(c *Counts) *int { return &c.Duplicates }) {
+	if l.duplicates() {
 		l.mu.Lock()
 		l.again = page
 		l.mu.Unlock()
