@@ -63,7 +63,7 @@
 // # Connections
 //
 // An agent has one connection with two channels, a controller one with three. An agent whose controller has died, or that
-// finds none, as the broker says, keeps its connection for 5 s, to dial over it again: most of what a fleet costs a broker
+// finds none, as the broker says, keeps its connection for 15 s, to dial over it again: most of what a fleet costs a broker
 // that comes to another controller are connections and queues. A VM on whose link nothing happens costs 480 messages an
 // hour: a ping and a pong every 15 s. Let each node open more files than it has VMs, with as many again for those that
 // dial while the last connections are cleared away (ulimit -n, LimitNOFILE of its unit): a node that has none left does

@@ -18,7 +18,7 @@ type agentConnection struct {
 
 // restTime is how long a connection waits for the next link of its VM. When a controller dies, its agents are back with
 // another in this time; later there is none to be quick for.
-const restTime = 5 * time.Second
+const restTime = 15 * time.Second
 
 // rest keeps connections whose controllers have died: most of what a fleet that dials at once costs a broker are its
 // connections and their queues. Its zero value keeps none. It is safe for concurrent use.
