@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/controller/admin"
@@ -94,5 +95,13 @@ func TestNamesThatProxiesRewrite(t *testing.T) {
 		got, err = client.Cancel(t.Context(), sent.ID, "")
 		require.NoError(t, err)
 		require.Equal(t, name, got.VM)
+		got, err = client.Settle(t.Context(), sent.ID, ack.Canceled, "")
+		require.NoError(t, err)
+		require.Equal(t, "of "+name, got.ID)
+		got, err = client.Wait(t.Context(), sent.ID)
+		require.NoError(t, err)
+		require.Equal(t, "of "+name, got.ID)
+		_, err = client.Forget(t.Context(), name, false)
+		require.NoError(t, err)
 	}
 }

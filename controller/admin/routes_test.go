@@ -64,3 +64,36 @@ func TestEveryRouteNeedsAGrant(t *testing.T) {
 	require.Nil(t, list[0].Cancel)
 	require.False(t, list[0].State.Settled())
 }
+
+// Every endpoint with a name in its path reads it in both forms in which it may be written there.
+func TestEveryRouteReadsNames(t *testing.T) {
+	t.Parallel()
+	c := controller.New(memory.New(), controller.Options{})
+	defer c.Close()
+	nobody := AuthenticatorFunc(func(context.Context, transport.Credentials) (Operator, error) { return Operator{Name: "eve"}, nil })
+	for _, r := range routes {
+		method, path, _ := strings.Cut(r.pattern, " ")
+		if !strings.Contains(path, "{") {
+			continue
+		}
+		for segment, want := range map[string]string{"pool-1": "pool-1", "=pool=2F=3D1": "pool/=1", "=pool=2": ""} {
+			var records []Record
+			audit := AuditFunc(func(_ context.Context, r Record) error { // it has what is refused of every action
+				records = append(records, r)
+				return nil
+			})
+			at := strings.NewReplacer("{id}", segment, "{vm_id}", segment).Replace(path)
+			body := ""
+			if r.action.Changes() {
+				body = "{}"
+			}
+			req := httptest.NewRequestWithContext(t.Context(), method, at, strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			answer := httptest.NewRecorder()
+			Handler(c, Options{Authenticator: nobody, Audit: audit}).ServeHTTP(answer, req)
+			require.Len(t, records, 1, "%s %s: %d %s", method, at, answer.Code, answer.Body)
+			require.Equal(t, want, records[0].VM+records[0].CommandID, "%s", r.pattern)
+			require.Equal(t, want == "", answer.Code == http.StatusBadRequest, "%s: %s", r.pattern, answer.Body)
+		}
+	}
+}

@@ -17,6 +17,10 @@ type Forgotten struct {
 }
 
 func settle(d *desk, w http.ResponseWriter, r *http.Request) error {
+	id, err := httplink.PathValue(r, "id")
+	if err != nil {
+		return err
+	}
 	var body struct {
 		Stage  ack.Stage `json:"stage"`
 		Reason string    `json:"reason"`
@@ -26,7 +30,7 @@ func settle(d *desk, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	status, err := d.Settle(r.Context(), r.PathValue("id"), cmp.Or(body.Stage, ack.Dead), body.Reason)
+	status, err := d.Settle(r.Context(), id, cmp.Or(body.Stage, ack.Dead), body.Reason)
 	if err == nil {
 		httplink.WriteJSON(w, http.StatusOK, status)
 	}
@@ -34,6 +38,10 @@ func settle(d *desk, w http.ResponseWriter, r *http.Request) error {
 }
 
 func forget(d *desk, w http.ResponseWriter, r *http.Request) error {
+	name, err := httplink.PathValue(r, "vm_id")
+	if err != nil {
+		return err
+	}
 	var body struct {
 		Force bool `json:"force"`
 	}
@@ -42,7 +50,7 @@ func forget(d *desk, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	forgotten, err := d.Forget(r.Context(), r.PathValue("vm_id"), body.Force)
+	forgotten, err := d.Forget(r.Context(), name, body.Force)
 	if err == nil {
 		httplink.WriteJSON(w, http.StatusOK, forgotten)
 	}

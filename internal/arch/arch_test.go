@@ -219,3 +219,25 @@ func hasExample(t *testing.T, p pkg) bool {
 	}
 	return false
 }
+
+// A name in the path of a request may be written in a form of its own, which httplink.PathValue reads and net/http's does not.
+func TestNamesInPathsAreReadByHTTPLink(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t, "./...") {
+		if p.ImportPath == module+"/internal/httplink" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, is := n.(*ast.SelectorExpr); is && s.Sel.Name == "PathValue" {
+					if from, is := s.X.(*ast.Ident); !is || from.Name != "httplink" {
+						t.Errorf("%s of %s calls a PathValue that is not httplink's", name, p.ImportPath)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
