@@ -104,7 +104,8 @@ func (a *Agent) Connected() bool {
 // Run dials the controller and runs its commands until ctx ends, and then returns nil: handlers get
 // StopGrace to return, and what they have done is acknowledged if the link allows it. It returns an
 // error if the journal cannot be opened, or if the controller says to stop for good: ErrSuperseded (a
-// newer instance of the VM has taken over), ErrRevoked.
+// newer instance of the VM has taken over), ErrRevoked (the VM was forgotten, or its credentials will never be good again).
+// The process should then exit with a status after which its supervisor does not start it again.
 //
 // When Run returns no goroutine of the agent is left, but for a handler that does not return within
 // StopGrace, or whose run was abandoned.

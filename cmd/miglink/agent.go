@@ -142,6 +142,9 @@ func (c *agentCmd) Run(ctx context.Context) error {
 
 // ended is why an agent has ended: what its controller said, or its journal.
 func ended(err error) error {
+	if errors.Is(err, transport.ErrRevoked) { // of an operator it would be credentials to renew
+		return &exitError{exitRevoked, err}
+	}
 	if err == nil || errors.As(err, new(*transport.Error)) {
 		return err
 	}

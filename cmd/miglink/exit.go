@@ -26,6 +26,7 @@ const (
 	exitNotFound    = 9
 	exitStorage     = 10
 	exitSuperseded  = 11
+	exitRevoked     = 12
 	exitInternal    = 70
 	exitInterrupted = 130
 )
@@ -47,9 +48,13 @@ var exits = []struct {
 	{exitNotFound, "there is no such command or VM"},
 	{exitStorage, "a journal, a ledger, another file or an address cannot be used: damaged, full, or in use"},
 	{exitSuperseded, "another instance of this agent took its place, as where the VM was cloned: do not start it again beside that"},
+	{exitRevoked, "the controller told this agent to stop for good: its VM was forgotten, or its credentials are revoked; do not start it again"},
 	{exitInternal, "a fault of this program"},
 	{exitInterrupted, "interrupted"},
 }
+
+// restartPrevent is for the unit of an agent or a controller: to start it again after these is of no use, or does harm.
+const restartPrevent = "RestartPreventExitStatus=2 11 12"
 
 const helpWidth = 48 // of the text of the table, so that it fits 60 columns
 
@@ -59,7 +64,7 @@ func exitTable() string {
 	for _, e := range exits {
 		fmt.Fprintf(&b, "  %3d  %s\n", e.status, strings.ReplaceAll(text.WrapSoft(e.means, helpWidth), "\n", "\n       "))
 	}
-	b.WriteString("\nUnder systemd: Restart=always with RestartPreventExitStatus=2 11.")
+	fmt.Fprintf(&b, "\nUnder systemd: Restart=always with %s.", restartPrevent)
 	return b.String()
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,8 +21,8 @@ func TestExitTable(t *testing.T) {
 		require.Contains(t, string(readme), fmt.Sprintf("| %d | %s |\n", e.status, e.means))
 		require.Contains(t, help, fmt.Sprintf("%d %s", e.status, e.means))
 	}
-	require.Contains(t, help, "RestartPreventExitStatus=2 11")
-	require.Contains(t, string(readme), "RestartPreventExitStatus=2 11")
+	require.Contains(t, help, restartPrevent+".")
+	require.Contains(t, string(readme), "`"+restartPrevent+"`")
 }
 
 // A supervisor tells by the status whether to start an agent or a controller again.
@@ -59,6 +60,17 @@ func TestEndsOfDaemons(t *testing.T) {
 	<-first.ended
 	require.Equal(t, exitSuperseded, first.cmd.ProcessState.ExitCode(), first.log)
 	require.Contains(t, first.log.String(), "superseded")
+
+	forgotten := start(t, "agent", "--vm", "vm-4", "--controller", url)
+	forgotten.log.await(t, "linked")
+	ok(t, "forget", "vm-4", "--force", "--controller", url)
+	<-forgotten.ended
+	require.Equal(t, exitRevoked, forgotten.cmd.ProcessState.ExitCode(), forgotten.log)
+	require.Contains(t, forgotten.log.String(), "vm-4 was forgotten by an operator")
+	for _, p := range []*process{first, forgotten} {
+		require.Contains(t, strings.FieldsFunc(restartPrevent, func(r rune) bool { return r == ' ' || r == '=' }),
+			strconv.Itoa(p.cmd.ProcessState.ExitCode()), "a supervisor would start it again")
+	}
 }
 
 // What is listened on is what was said, and that is what is printed.

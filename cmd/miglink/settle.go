@@ -40,7 +40,7 @@ func (c *settleCmd) Run(ctx context.Context) error {
 
 type forgetCmd struct {
 	VM    string `arg:"" help:"VM that will not come back."`
-	Force bool   `help:"Also one that has a link: it ends, and its agent stops."`
+	Force bool   `help:"Also one that has a link: it ends, and its agent stops, with exit status 12; one that is started again would be back in the fleet."`
 	retry
 	operator
 }
