@@ -98,9 +98,7 @@ func (c *sendCmd) Run(ctx context.Context, parsed *kong.Context) error {
 	if c.Wait > 0 {
 		sent := status
 		status, late, err = wait(ctx, client, status, c.Wait)
-		if status.Created = sent.Created; status.Stage == ack.Queued { // as the send said: a wait does not
-			status.VMKnown = sent.VMKnown
-		}
+		status = asSent(status, sent)
 	}
 	if printed := c.print(status); printed != nil { // the ID is to be known all the same
 		return errors.Join(err, fmt.Errorf("%s is %s, but that could not be printed: %w", status.ID, status.Stage, printed))

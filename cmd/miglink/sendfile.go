@@ -50,6 +50,7 @@ func (c *sendCmd) sendFile(ctx context.Context) error {
 	lanes := byVM(list)
 	err = b.send(ctx, lanes)
 	b.bar.stop()
+	warnUnheard(b.statuses)
 	if err != nil {
 		return b.brokenOff(ctx, err)
 	}
@@ -162,7 +163,7 @@ func (c *sendCmd) waitAll(ctx context.Context, client *admin.Client, statuses []
 	var gone error
 	for i := range statuses {
 		s, late, err := waitUntil(ctx, limit, client, statuses[i])
-		statuses[i] = s
+		statuses[i] = asSent(s, statuses[i])
 		if err != nil && ctx.Err() == nil {
 			return err
 		}

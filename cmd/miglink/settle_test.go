@@ -3,10 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/controller/admin"
 )
 
 // What nobody will answer can be ended, VMs can be forgotten, and what is there is listed in part or as a whole.
@@ -76,4 +80,47 @@ func TestSettleAndForget(t *testing.T) {
 	}
 	ok(t, to("forget", "vm-3", "--force")...)
 	agent.log.await(t, "revoked")
+}
+
+// Of a file, too, it is told of which VMs nothing was ever heard: with JSON, and where the outcome is waited for. A file that
+// has many of them names some.
+func TestSendFileToUnknownVMs(t *testing.T) {
+	t.Parallel()
+	_, url := startController(t)
+	file := func(vms ...string) string {
+		var b strings.Builder
+		for _, vm := range vms {
+			fmt.Fprintf(&b, "{\"vm_id\":%q,\"type\":\"drain\"}\n", vm)
+		}
+		name := filepath.Join(t.TempDir(), "commands")
+		require.NoError(t, os.WriteFile(name, []byte(b.String()), 0o600))
+		return name
+	}
+	send := func(name string, args ...string) output {
+		return miglink(t, append([]string{"send", "--file", name, "--controller", url}, args...)...)
+	}
+	agent := start(t, "agent", "--vm", "vm-1", "--controller", url)
+	agent.log.await(t, "linked")
+	const some = "nothing was ever heard of 2 of these VMs; what is queued for them waits until they dial: vm-11, wm-1\n"
+	typed := file("wm-1", "vm-1", "vm-11", "wm-1")
+	o := send(typed)
+	require.Zero(t, o.status, o.errors)
+	require.Equal(t, "4 commands queued for 3 VMs\n", o.out)
+	require.Contains(t, o.errors, some)
+	o = send(typed, "--wait", "1ms", "--output", "json")
+	require.Equal(t, exitTimeout, o.status, o.errors)
+	require.Contains(t, o.errors, some)
+	var list []admin.Status
+	require.NoError(t, json.Unmarshal([]byte(o.out), &list), o.out)
+	require.False(t, *list[0].VMKnown, "a wait hides nothing")
+
+	var many []string
+	for i := range 25 {
+		many = append(many, fmt.Sprintf("none-%02d", i))
+	}
+	o = send(file(many...))
+	require.Zero(t, o.status, o.errors)
+	require.Contains(t, o.errors, "nothing was ever heard of 25 of these VMs")
+	require.Contains(t, o.errors, "none-18, none-19 and 5 more\n")
+	require.NotContains(t, send(file("vm-1")).errors, "ever heard")
 }
