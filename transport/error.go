@@ -105,10 +105,15 @@ func (e *Error) Error() string {
 	if e.Message != "" {
 		s += ": " + e.Message
 	}
-	if e.RetryAfter > 0 {
-		s += fmt.Sprintf(" (retry after %s)", e.RetryAfter)
+	return s + e.wait()
+}
+
+// wait is the end of the text. A controller that stops draws another one for each dial.
+func (e *Error) wait() string {
+	if e.RetryAfter <= 0 {
+		return ""
 	}
-	return s
+	return fmt.Sprintf(" (retry after %s)", e.RetryAfter)
 }
 
 // Is matches errors of the same code, so that errors.Is(err, ErrSuperseded) works.

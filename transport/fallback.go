@@ -119,22 +119,31 @@ type failure struct {
 	err error
 }
 
+// reason is what the way failed with, without its name, and the same without the wait that was asked for.
+func (f failure) reason() (text, timeless string) {
+	text = strings.TrimPrefix(f.err.Error(), f.way+": ")
+	if said := (*Error)(nil); errors.As(f.err, &said) {
+		return text, strings.ReplaceAll(text, said.wait(), "")
+	}
+	return text, text
+}
+
 // allFailed is the failures of several ways on one line. What several have failed with is there once: a controller refuses
-// an agent by the same words on each.
+// an agent by the same words on each, but for the wait, which is shown as the first said it and RetryAfter takes it.
 type allFailed []failure
 
 func (e allFailed) Error() string {
-	var says []string
+	var says, timeless []string
 	ways := map[string][]string{}
 	for _, f := range e {
-		what := strings.TrimPrefix(f.err.Error(), f.way+": ")
+		text, what := f.reason()
 		if ways[what] == nil {
-			says = append(says, what)
+			says, timeless = append(says, text), append(timeless, what)
 		}
 		ways[what] = append(ways[what], f.way)
 	}
-	for i, what := range says {
-		says[i] = strings.Join(ways[what], ", ") + ": " + what
+	for i, what := range timeless {
+		says[i] = strings.Join(ways[what], ", ") + ": " + says[i]
 	}
 	return strings.Join(says, "; ")
 }

@@ -23,7 +23,8 @@ type road struct {
 	mu    sync.Mutex
 	state string // "": open; "closed", "silent": takes a dial and says nothing; "dies": at once after it
 	dials int
-	meet  func() // what happens while it is dialled; may be nil
+	meet  func()        // what happens while it is dialled; may be nil
+	wait  time.Duration // that it asks for where it is "stopping"
 }
 
 func (r *road) be(state string) {
@@ -56,6 +57,8 @@ func (r *road) Dial(ctx context.Context, h transport.Hello) (transport.Link, err
 		return nil, transport.ErrUnauthorized
 	case "revoked":
 		return nil, transport.ErrRevoked
+	case "stopping":
+		return nil, fmt.Errorf("welcome: %w", &transport.Error{Code: transport.CodeUnavailable, Message: "the controller is stopping", RetryAfter: r.wait})
 	}
 	l, err := r.to.Dial(ctx, h)
 	switch {
@@ -169,6 +172,13 @@ func TestFallbackWithoutAWay(t *testing.T) {
 		_, err = f.Dial(t.Context(), hello)
 		require.EqualError(t, err, "good, lesser: miglink: unauthorized", "what both say is there once")
 		require.ErrorIs(t, err, transport.ErrUnauthorized)
+
+		ways[0].be("stopping")
+		ways[1].be("stopping")
+		ways[0].wait, ways[1].wait = time.Second, 2*time.Second
+		_, err = f.Dial(t.Context(), hello)
+		require.EqualError(t, err, "good, lesser: welcome: miglink: unavailable: the controller is stopping (retry after 1s)", "though it asks for another wait on each")
+		require.Equal(t, time.Second, transport.RetryAfter(err), "the one that is shown")
 
 		ways[0].be("revoked")
 		before := ways[1].dialed()
