@@ -28,7 +28,7 @@ type agentCmd struct {
 	prefix
 	credentials
 	insecure
-	Journal    string                   `help:"Directory that outlives the process, so that it forgets nothing when it is killed." placeholder:"DIR"`
+	Journal    string                   `help:"Directory that outlives the process, so that it forgets nothing when it is killed. Without it nothing finds the programs of --exec that an agent leaves when it is killed (kill -9): they go on, unknown, but on Windows." placeholder:"DIR"`
 	Exec       map[string]string        `help:"Run a program for a command type. It gets the parameters as JSON on standard input. Exit status 0 is success, and what it leaves in the background goes on; else all that it has started is ended." placeholder:"TYPE=PROGRAM"`
 	ExecGrace  time.Duration            `default:"5s" help:"How long a program, and what it has started, may take to end when it is asked to (SIGTERM): then it is killed. Whatever stops the agent should leave it twice this time and 15s."`
 	RunTimeout map[string]time.Duration `help:"How long a run of a command type may last, 1s to 168h; a command may have a limit of its own, and the smaller counts. Then its program is ended, as --exec-grace says, and the command has failed. Repeatable." placeholder:"TYPE=DURATION"`

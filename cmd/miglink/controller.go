@@ -122,6 +122,9 @@ func (c *controllerCmd) Run(ctx context.Context) error {
 	}
 
 	l, err := c.ledger(ctx, health, log)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // it was stopped while it stood by
+	}
 	if err != nil {
 		return err
 	}
