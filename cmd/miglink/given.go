@@ -18,7 +18,7 @@ func given(parsed *kong.Context) (names []string) {
 }
 
 // besideFile are the flags that send takes beside --file. All others are about one command, and would be ignored.
-var besideFile = []string{"config", "file", "resume", "wait", "retry", "controller", "token-file", "output", "ca", "cert", "cert-key", "insecure"}
+var besideFile = []string{"config", "file", "unknown-parameters", "resume", "wait", "retry", "controller", "token-file", "output", "ca", "cert", "cert-key", "insecure"}
 
 // checkBesideFile refuses a flag that would be ignored beside --file.
 func checkBesideFile(flags []string) error {

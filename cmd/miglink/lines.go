@@ -62,8 +62,9 @@ func (r runID) id(text []byte, nth int) string {
 	return id.String()
 }
 
-// readLines reads and validates all commands of a file; a bad line is named by its number.
-func readLines(name string, r runID) ([]line, error) {
+// readLines reads and validates all commands of a file; a bad line is named by its number. Unknown lets pass parameters that
+// a known type does not have.
+func readLines(name string, r runID, unknown bool) ([]line, error) {
 	in := os.Stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -103,7 +104,10 @@ func readLines(name string, r runID) ([]line, error) {
 		default:
 			chosen[l.ID] = n
 		}
-		_, err := l.Command()
+		cmd, err := l.Command()
+		if err == nil && !unknown {
+			err = checkNames(cmd)
+		}
 		if err == nil {
 			err = transport.ValidateVM(l.VM)
 		}

@@ -30,7 +30,7 @@ func TestLinesAreCreatedOnce(t *testing.T) {
 	for range 2 {
 		r, err := newRun(run.String())
 		require.NoError(t, err)
-		list, err := readLines(file, r)
+		list, err := readLines(file, r, false)
 		require.NoError(t, err)
 		var all []made
 		for _, l := range list {
@@ -57,7 +57,7 @@ func TestReadLines(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 		r, err := newRun("")
 		require.NoError(t, err)
-		return readLines(name, r)
+		return readLines(name, r, false)
 	}
 	const one = `{"vm_id":"vm-1","type":"drain"}`
 	for _, text := range []string{one, one + "\n", "\n\n" + one, byteOrderMark + one + "\r\n\r\n", byteOrderMark + "\n" + one} {

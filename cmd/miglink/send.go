@@ -30,6 +30,7 @@ type sendCmd struct {
 	Supersede  string        `help:"Commands of this key that have not started are superseded." placeholder:"KEY"`
 	Urgent     bool          `help:"Overtake what waits, and run beside what runs."`
 	File       string        `help:"Send many: one JSON object per line, with vm_id, type, parameters, and optional id, created_at, ttl, run_timeout, idempotency_key, supersede, urgent. Anything else is refused." placeholder:"FILE"`
+	Unknown    bool          `name:"unknown-parameters" help:"Send parameters that a type of this program does not have, which are refused else: a newer agent may know them. Of types of your own all are sent."`
 	Resume     string        `help:"Go on with a --file that was broken off, whose run this was: what is queued is not sent again." placeholder:"RUN"`
 	Wait       time.Duration `help:"Wait this long for the outcome."`
 	retry
@@ -72,6 +73,9 @@ func (c *sendCmd) Run(ctx context.Context, parsed *kong.Context) error {
 		IdempotencyKey: c.Key, Supersede: c.Supersede, Urgent: c.Urgent, RunTimeout: command.Duration(c.RunTimeout),
 	}
 	cmd, err := s.Command()
+	if err == nil && !c.Unknown {
+		err = checkNames(cmd)
+	}
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

@@ -36,7 +36,7 @@ func (c *sendCmd) sendFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := readLines(c.File, r)
+	list, err := readLines(c.File, r, c.Unknown)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

@@ -51,7 +51,7 @@ func semantic(bad *json.SemanticError) error {
 	name := bad.JSONPointer.LastToken()
 	switch {
 	case errors.Is(bad, json.ErrUnknownName):
-		return Unknown("field", name, fields(bad.GoType))
+		return Unknown("field", name, Fields(bad.GoType))
 	case name == "":
 		return fmt.Errorf("a JSON %s, where an object is wanted", kinds[bad.JSONKind])
 	case bad.Err != nil && bad.GoType != nil && reflect.PointerTo(bad.GoType).Implements(unmarshaler): // our own words
@@ -81,8 +81,8 @@ func wanted(t reflect.Type) string {
 	return "another kind"
 }
 
-// fields are the names that a struct is read by.
-func fields(t reflect.Type) (names []string) {
+// Fields are the names that a struct is read by.
+func Fields(t reflect.Type) (names []string) {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
