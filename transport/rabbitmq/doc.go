@@ -57,7 +57,7 @@
 // Then the broker closes the channel of whoever publishes more, and nothing of it reaches a controller. Listen tries, on
 // a connection of its own and beside everything else, whether the broker takes 5 MiB, published to a queue that does not
 // exist, and warns once where it does: the default is 16 MiB, and was 128 MiB. A policy with max-length-bytes for the
-// queue PREFIX.hello bounds what strangers' hellos take while no controller is there. What no setting bounds is how many
+// queue PREFIX.hello bounds what strangers' hellos take while controllers are busy. What no setting bounds is how many
 // messages a VM sends that are not too large: the broker slows its connection down, and takes memory for what waits.
 //
 // # Connections
