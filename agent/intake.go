@@ -207,8 +207,12 @@ func (a *Agent) restore() error {
 		return err
 	}
 	a.journal, a.after = j, cursor
-	if n, ids, path := j.Unreadable(); n > 0 {
-		a.log.Error("the journal held what cannot be read; it was set aside, and the agent goes on without", "records", n, "command_ids", ids, "kept_in", path)
+	if n, ids, path, setAside := j.Unreadable(); n > 0 {
+		message := "the journal held what cannot be read; it was set aside, and the agent goes on without"
+		if !setAside {
+			message = "the journal holds what cannot be read; the agent goes on without, and sets it aside once the disk has room for that"
+		}
+		a.log.Error(message, "records", n, "command_ids", ids, "kept_in", path)
 	}
 	var held []*task
 	for _, l := range left {

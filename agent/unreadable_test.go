@@ -317,6 +317,27 @@ func TestUnreadableJournal(t *testing.T) {
 	})
 }
 
+// Where the disk has no room to set it aside, the log names the file that does hold it.
+func TestUnreadableJournalOnAFullDisk(t *testing.T) {
+	inWorld(t, func(w *world) {
+		dir := w.TempDir()
+		left(w.T, dir, "no JSON at all")
+		fill(dir, true)
+		w.Cleanup(func() { fill(dir, false) })
+		for _, kept := range []string{"journal", "journal.unreadable"} {
+			var logs bytes.Buffer
+			a := w.agent(agent.Options{Journal: dir, Log: slog.New(slog.NewTextHandler(&logs, nil))})
+			w.config(a, agent.Policy{})
+			stop := run(w.T, a)
+			require.NoError(w, stop())
+			path := filepath.Join(dir, kept)
+			require.Contains(w, logs.String(), "kept_in="+path+"\n")
+			require.FileExists(w, path)
+			fill(dir, false)
+		}
+	})
+}
+
 // A crash before the end of such a command is journalled does not bring it back as one with good parameters.
 func TestUnreadableJournalTwice(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -49,7 +49,7 @@ func Create(path, header string, records []byte, reserve int64) (*File, error) {
 // fill writes what a new file begins with.
 func (f *File) fill(header string, records []byte) error {
 	size := int64(len(header) + len(records))
-	if err := roomFor(f.file, size+f.reserve); err != nil {
+	if err := RoomFor(f.file, size+f.reserve); err != nil {
 		return err
 	}
 	if _, err := f.file.WriteString(header); err != nil {
@@ -148,7 +148,7 @@ func (f *File) append(records []byte, leave int64) error {
 func (f *File) write(records []byte) error {
 	end := f.size + int64(len(records))
 	if end > f.end {
-		if err := roomFor(f.file, end-f.end); err != nil {
+		if err := RoomFor(f.file, end-f.end); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (f *File) grow(end int64) error {
 }
 
 func (f *File) extend(end int64) error {
-	if err := roomFor(f.file, end-f.end); err != nil {
+	if err := RoomFor(f.file, end-f.end); err != nil {
 		return err
 	}
 	for at := f.end; at < end; {

@@ -29,7 +29,8 @@ func LimitRoom(room func(path string) error) {
 	limit.Store(&room)
 }
 
-func roomFor(f *os.File, more int64) error {
+// RoomFor returns why a file may not take so many bytes more of its disk, for tests only: outside of them it is nil.
+func RoomFor(f *os.File, more int64) error {
 	if ask := limit.Load(); ask != nil && more > 0 {
 		return (*ask)(f.Name())
 	}

@@ -24,7 +24,8 @@ type Record struct {
 }
 
 // Append adds records to the file at path, which only its owner may read: parameters may hold secrets. They are durable
-// when it returns nil. Without records it makes no file.
+// when it returns nil; otherwise the file is as it was, so that the same records can be added later. Without records it makes
+// no file.
 func Append(path string, records []Record) error {
 	if len(records) == 0 {
 		return nil
@@ -37,18 +38,33 @@ func Append(path string, records []Record) error {
 		}
 		lines.Write(append(line, '\n'))
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("set aside: %w", err)
-	}
-	_, err = f.Write(lines.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = logfile.SyncDir(filepath.Dir(path)) // the file may be new
-	}
-	if err != nil {
+	if err := appendTo(path, lines.Bytes()); err != nil {
 		return fmt.Errorf("set aside: %w", err)
 	}
 	return nil
+}
+
+// appendTo appends all of b, durably, or nothing.
+func appendTo(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = logfile.RoomFor(f, int64(len(b))); err == nil {
+		_, err = f.Write(b)
+	}
+	if err = errors.Join(err, f.Sync()); err != nil {
+		err = errors.Join(err, f.Close())
+		if info.Size() == 0 {
+			return errors.Join(err, os.Remove(path))
+		}
+		return errors.Join(err, os.Truncate(path, info.Size())) // half a line would spoil the next one
+	}
+	return errors.Join(f.Close(), logfile.SyncDir(filepath.Dir(path))) // the file may be new
 }
 
 // Most is how many IDs a line of a log names.

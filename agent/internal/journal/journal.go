@@ -10,7 +10,8 @@
 //
 // Parameters of commands are in it in the clear, for its owner alone to read. Those of a command that has finished
 // are gone when the file is written anew: after stay at the latest, at Close, and at Open after a crash. What cannot be read
-// goes to a file beside it, which nobody deletes but its owner.
+// goes to a file beside it, which nobody deletes but its owner; until the disk has room for that, it stays in the journal, which
+// is not written anew.
 package journal
 
 import (
@@ -63,6 +64,7 @@ type Journal struct {
 	flushing bool
 	compact  int64 // size at which to write the file anew
 	closed   bool
+	unsaved  []setaside.Record // what cannot be read and is in file alone
 
 	over  bool        // the file holds parameters of commands that have finished
 	renew *time.Timer // writes it anew then
@@ -82,6 +84,9 @@ type part struct {
 }
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+func (j *Journal) path() string      { return filepath.Join(j.dir, fileName) }
+func (j *Journal) asidePath() string { return filepath.Join(j.dir, asideName) }
 
 // Open opens or makes the journal in dir, and returns the commands that it knows, in the order
 // received, and the cursor of the last. limit bounds the file in bytes; of the commands whose outcome
@@ -115,12 +120,17 @@ func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor
 	return j, tasks, j.state.cursor, nil
 }
 
-func (j *Journal) path() string { return filepath.Join(j.dir, fileName) }
-
-// Unreadable is what Open found and could not read, each record a line of the file at path, and the IDs of the first. There
-// are none, as a rule.
-func (j *Journal) Unreadable() (n int, ids []string, path string) {
-	return len(j.state.aside), setaside.IDs(j.state.aside), filepath.Join(j.dir, asideName)
+// Unreadable says how many records the journal held that cannot be read, the IDs of the first, and the path of the file that
+// holds them now: each is a line of one beside the journal, or, with setAside false, where the disk has no room for that, they
+// are still in the journal's own. There are none, as a rule.
+func (j *Journal) Unreadable() (n int, ids []string, path string, setAside bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n, ids = len(j.state.aside), setaside.IDs(j.state.aside)
+	if len(j.unsaved) > 0 {
+		return n, ids, j.path(), false
+	}
+	return n, ids, j.asidePath(), true
 }
 
 // load reads what there is and writes it anew, compacted. What it cannot read is kept in a file of its own before that.
@@ -134,10 +144,8 @@ func (j *Journal) load() error {
 	if j.state, size, err = read(b); err != nil {
 		return fmt.Errorf("%w (%s; move it away to start without what it knows)", err, j.path())
 	}
-	if err = setaside.Append(filepath.Join(j.dir, asideName), j.state.aside); err == nil {
-		err = j.rewrite()
-	}
-	if err == nil || !logfile.NoRoom(err) {
+	j.unsaved = j.state.aside
+	if err = j.rewrite(); err == nil || !logfile.NoRoom(err) {
 		return wrap(err)
 	}
 	j.compact = minCompact
@@ -329,9 +337,13 @@ func (j *Journal) tidy() {
 	}
 }
 
-// rewrite replaces the file by one that says the same in fewer records. mu is locked and nobody flushes, or nobody else
-// knows j yet.
+// rewrite replaces the file by one that says the same in fewer records. What cannot be read is not in it, so it must be in a
+// file of its own before. mu is locked and nobody flushes, or nobody else knows j yet.
 func (j *Journal) rewrite() error {
+	if err := setaside.Append(j.asidePath(), j.unsaved); err != nil {
+		return err
+	}
+	j.unsaved = nil
 	j.state.forget(j.keep)
 	b, err := j.state.encode()
 	if err != nil {
