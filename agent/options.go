@@ -19,7 +19,7 @@ type Options struct {
 	// older one. See Agent.Instance. Default: a new UUID.
 	Instance string
 
-	// Journal is a directory that survives the process, and /tmp does not. It is made if need be,
+	// Journal is a directory that survives the process, and /tmp does not. It is made if need be, when the disk has room for it,
 	// is for one agent at a time, and holds parameters of commands, until an hour after they have finished at the
 	// latest, so only its owner may read it.
 	// Default: none; then what is in progress when the process dies is reported as interrupted by

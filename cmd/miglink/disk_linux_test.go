@@ -27,7 +27,7 @@ const diskSize = 8 << 20
 func newDisk(t *testing.T, kind string) string {
 	t.Helper()
 	at := t.TempDir()
-	command := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", fmt.Sprint("size=", diskSize), "none", at)
+	command := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", fmt.Sprint("nr_inodes=1000,size=", diskSize), "none", at)
 	if kind == "ext4" {
 		image := filepath.Join(t.TempDir(), "image")
 		require.NoError(t, os.WriteFile(image, nil, 0o600))
@@ -123,4 +123,78 @@ func testDiskFills(t *testing.T, kind, name string) {
 	require.NoError(t, err)
 	require.Equal(t, ids, strings.Fields(string(bytes.TrimSpace(ran))), "each once, in the order they were sent")
 	require.NotContains(t, a.log.String(), "panic")
+}
+
+// An agent starts on a disk that is full, also for the first time, defers what comes, and is started again meanwhile. Once
+// there is room all of it runs, once, in the order sent.
+func TestStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"ext4", "tmpfs"} {
+		for _, upgraded := range []bool{false, true} {
+			t.Run(fmt.Sprint(kind, " upgraded=", upgraded), func(t *testing.T) {
+				t.Parallel()
+				testStartOnAFullDisk(t, kind, upgraded)
+			})
+		}
+	}
+}
+
+func testStartOnAFullDisk(t *testing.T, kind string, upgraded bool) {
+	disk := newDisk(t, kind)
+	journal := filepath.Join(disk, "journal")
+	record := filepath.Join(t.TempDir(), "ran")
+	_, url := startController(t)
+	args := []string{
+		"agent", "--vm", "vm-1", "--controller", url, "--transport", "ws", "--journal", journal,
+		"--exec", "work=" + script(t, `echo "$MIGLINK_COMMAND_ID" >> `+record),
+	}
+	if upgraded { // an agent that had no directory for programs
+		a := start(t, args...)
+		a.log.await(t, "linked")
+		require.Zero(t, a.interrupt(), a.log)
+		require.NoError(t, os.RemoveAll(filepath.Join(journal, "programs")))
+	}
+	filler := fillDisk(t, disk)
+	fillInodes(t, disk)
+	client, err := admin.NewClient(url+"/admin/v1", transport.Config{})
+	require.NoError(t, err)
+	var ids []string
+	for round := range 2 {
+		a := start(t, args...)
+		a.log.await(t, "linked")
+		id := fmt.Sprint("work-", round)
+		sendUntilAcknowledged(t, client, admin.Send{ID: id, VM: "vm-1", Type: "work", Parameters: fmt.Appendf(nil, `{"x":%q}`, strings.Repeat("x", 200<<10))})
+		ids = append(ids, id)
+		require.Eventually(t, func() bool {
+			s, err := client.Get(t.Context(), ids[0])
+			return err == nil && s.Stage == ack.Deferred
+		}, patience, 10*time.Millisecond)
+		if round == 0 {
+			require.Zero(t, a.interrupt(), a.log)
+		}
+	}
+	require.NoError(t, os.Remove(filler))
+	for i := range 10 { // inodes
+		require.NoError(t, os.Remove(filepath.Join(disk, fmt.Sprint("empty-", i))))
+	}
+	for _, id := range ids {
+		require.Equal(t, ack.Succeeded, settled(t, client, id).Stage, id)
+	}
+	ran, err := os.ReadFile(record)
+	require.NoError(t, err)
+	require.Equal(t, ids, strings.Fields(string(ran)))
+}
+
+// fillInodes makes empty files until there is no room for another, as far as a tmpfs, or a directory of an ext4, has a limit.
+func fillInodes(t *testing.T, dir string) {
+	t.Helper()
+	for i := range 100_000 {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint("empty-", i)))
+		if err != nil {
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			return
+		}
+		f.Close()
+	}
+	t.Fatal("there is always room for another file")
 }

@@ -25,7 +25,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"internal/wirejson":        {"", ""},
 	"internal/logfile":         {"", "x/sys"},
 	"internal/lockfile":        {"", "x/sys"},
-	"internal/programs":        {"internal/document internal/lockfile internal/private", "x/sys"},
+	"internal/programs":        {"internal/document internal/lockfile internal/logfile internal/private", "x/sys"},
 	"internal/readiness":       {"", "x/sys"},
 	"internal/printable":       {"", ""},
 	"internal/safely":          {"", ""},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/miglink/miglink/internal/lockfile"
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/internal/private"
 )
 
@@ -26,8 +27,10 @@ const (
 // Records is a directory with a file for each group that runs. Only a process that is killed leaves one, and nothing outlives the
 // machine's end: so the files are not synced. A nil *Records keeps none.
 type Records struct {
-	dir  string
-	lock *os.File
+	dir string
+
+	mu   sync.Mutex
+	lock *os.File // nil: the disk had no room for the directory, or for a lock in it
 }
 
 // record is what one file says. Without a group the agent was about to start a program, or has just done so.
@@ -38,23 +41,52 @@ type record struct {
 	Start   string `json:"start,omitempty"` // identity of the process that began the group
 }
 
-// OpenRecords opens or makes the directory. It is for one agent at a time: the error of another is lockfile.ErrInUse.
+// OpenRecords opens or makes the directory. It is for one agent at a time: the error of another is lockfile.ErrInUse. Where the
+// disk has no room for the directory it is made later: until then no program starts.
 func OpenRecords(dir string) (*Records, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	r := &Records{dir: dir}
+	err := r.take()
+	if logfile.NoRoom(err) {
+		if left, _ := r.left(); len(left) == 0 { // none to end beside another agent
+			return r, nil
+		}
 	}
-	if err := private.Data(dir); err != nil { // who can write there decides what the agent kills
-		return nil, err
-	}
-	lock, err := lockfile.Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, err
 	}
-	return &Records{dir, lock}, nil
+	return r, nil
 }
 
+// take makes the directory if need be, and keeps other agents out of it.
+func (r *Records) take() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lock != nil {
+		return nil
+	}
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return err
+	}
+	if err := private.Data(r.dir); err != nil { // who can write there decides what the agent kills
+		return err
+	}
+	lock, err := lockfile.Lock(filepath.Join(r.dir, "lock"))
+	r.lock = lock
+	return err
+}
+
+// left are the names of the records in the directory.
+func (r *Records) left() ([]string, error) { return filepath.Glob(filepath.Join(r.dir, "*.json")) }
+
 // Close lets another agent have the directory.
-func (r *Records) Close() error { return r.lock.Close() }
+func (r *Records) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lock == nil {
+		return nil
+	}
+	return r.lock.Close()
+}
 
 // place is the file of a record. A nil *place is none.
 type place struct {
@@ -69,6 +101,9 @@ const recordSize = 1 << 10
 func (r *Records) reserve(command, vm string) (*place, error) {
 	if r == nil {
 		return nil, nil
+	}
+	if err := r.take(); err != nil {
+		return nil, err
 	}
 	f, err := os.CreateTemp(r.dir, "*.json")
 	if err != nil {
@@ -112,7 +147,7 @@ func (p *place) remove() {
 // EndLeft ends the groups that an agent of before has left, all at a time, and returns when there is none, or ctx ends. What
 // cannot be killed is waited for: the next command must not run beside it.
 func (r *Records) EndLeft(ctx context.Context, grace time.Duration, log *slog.Logger) error {
-	names, err := filepath.Glob(filepath.Join(r.dir, "*.json"))
+	names, err := r.left()
 	if err != nil {
 		return err
 	}

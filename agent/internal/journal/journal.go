@@ -22,9 +22,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/miglink/miglink/internal/lockfile"
 	"github.com/miglink/miglink/internal/logfile"
-	"github.com/miglink/miglink/internal/private"
 	"github.com/miglink/miglink/internal/setaside"
 	"github.com/miglink/miglink/transport"
 )
@@ -53,7 +51,7 @@ type Journal struct {
 	dir   string
 	limit int64
 	keep  int
-	lock  *os.File
+	lock  *os.File // nil: the disk had no room for the directory, or for a lock in it
 
 	mu       sync.Mutex
 	flushed  sync.Cond
@@ -92,26 +90,16 @@ func (j *Journal) asidePath() string { return filepath.Join(j.dir, asideName) }
 // received, and the cursor of the last. limit bounds the file in bytes; of the commands whose outcome
 // the controller knows, the latest keep are remembered.
 func Open(dir string, limit int64, keep int) (*Journal, []Task, transport.Cursor, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, "", fmt.Errorf("journal: %w", err)
-	}
-	if err := private.Data(dir); err != nil { // who can write there decides what the agent takes for done
-		return nil, nil, "", fmt.Errorf("journal: %w", err)
-	}
-	lock, err := lockfile.Lock(filepath.Join(dir, "lock"))
-	if errors.Is(err, lockfile.ErrInUse) {
-		return nil, nil, "", fmt.Errorf("journal: %s is in use by another agent", dir)
-	}
-	if err != nil {
-		return nil, nil, "", fmt.Errorf("journal: %w", err)
-	}
-	j := &Journal{dir: dir, limit: limit, keep: keep, lock: lock, next: newBatch()}
+	j := &Journal{dir: dir, limit: limit, keep: keep, next: newBatch()}
 	j.flushed.L = &j.mu
 	j.renew = time.AfterFunc(stay, j.dropParameters)
 	j.renew.Stop()
-	if err := j.load(); err != nil {
-		lock.Close()
-		return nil, nil, "", err
+	err := j.takeDir()
+	if err == nil {
+		err = j.load()
+	}
+	if err != nil {
+		return nil, nil, "", errors.Join(err, j.freeDir())
 	}
 	tasks := make([]Task, len(j.state.order))
 	for i, t := range j.state.order {
@@ -340,6 +328,9 @@ func (j *Journal) tidy() {
 // rewrite replaces the file by one that says the same in fewer records. What cannot be read is not in it, so it must be in a
 // file of its own before. mu is locked and nobody flushes, or nobody else knows j yet.
 func (j *Journal) rewrite() error {
+	if err := j.takeDirLater(); err != nil {
+		return err
+	}
 	if err := setaside.Append(j.asidePath(), j.unsaved); err != nil {
 		return err
 	}
@@ -384,6 +375,9 @@ func (j *Journal) Close() error {
 	b := j.next
 	j.flush()
 	err := b.saidErr
+	if j.file == nil && len(b.noted.records) == 0 && logfile.NoRoom(err) {
+		err = nil // nothing was to be written but the first file
+	}
 	if err == nil && j.over {
 		if err = j.rewrite(); logfile.NoRoom(err) { // Open does it
 			err = nil
@@ -394,5 +388,5 @@ func (j *Journal) Close() error {
 	if j.file != nil {
 		err = errors.Join(err, j.file.Close())
 	}
-	return errors.Join(wrap(err), j.lock.Close())
+	return errors.Join(wrap(err), j.freeDir())
 }

@@ -314,6 +314,26 @@ func TestFirstOpenOnAFullDisk(t *testing.T) {
 	require.Len(t, tasks, 2, "also what was noted while there was no room")
 }
 
+// A directory that there was no room for may be another agent's by the time there is: what that has written stays.
+func TestAnotherAgentTookTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	empty := fill(t, dir)
+	j, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.NoError(t, j.freeDir()) // as where the lock has no room, either
+	empty()
+	other, _, _, err := Open(dir, large, 100)
+	require.NoError(t, err)
+	require.ErrorContains(t, j.Write(received("a")), "in use by another agent")
+	require.NoError(t, other.Write(received("b")))
+	require.NoError(t, other.Close())
+	require.ErrorContains(t, j.Write(received("a")), "restart this agent")
+	require.Error(t, j.Close())
+	tasks, _ := reopened(t, dir)
+	require.Len(t, tasks, 1)
+	require.Equal(t, "b", tasks[0].ID)
+}
+
 // A file that a crash has torn is written over in its place where there is no room for another.
 func TestTornOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
