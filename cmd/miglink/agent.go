@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/miglink/miglink/agent"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/event"
+	"github.com/miglink/miglink/internal/logfile"
 	"github.com/miglink/miglink/internal/programs"
 	"github.com/miglink/miglink/transport"
 )
@@ -32,7 +32,7 @@ type agentCmd struct {
 	Exec       map[string]string        `help:"Run a program for a command type. It gets the parameters as JSON on standard input. Exit status 0 is success, and what it leaves in the background goes on; else all that it has started is ended." placeholder:"TYPE=PROGRAM"`
 	ExecGrace  time.Duration            `default:"5s" help:"How long a program, and what it has started, may take to end when it is asked to (SIGTERM): then it is killed. Whatever stops the agent should leave it twice this time and 15s."`
 	RunTimeout map[string]time.Duration `help:"How long a run of a command type may last, 1s to 168h; a command may have a limit of its own, and the smaller counts. Then its program is ended, as --exec-grace says, and the command has failed. Repeatable." placeholder:"TYPE=DURATION"`
-	Record     string                   `help:"Append a line with ID and type of each command that runs." placeholder:"FILE"`
+	Record     string                   `help:"Append a line with ID and type of each command that runs. Where that cannot be, as on a full disk, the command is deferred." placeholder:"FILE"`
 	Heartbeat  time.Duration            `default:"30s" help:"Time between heartbeats; 0 is none."`
 	Confirm    bool                     `help:"Ask the controller for permission before each command runs."`
 	logging
@@ -103,13 +103,11 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	record := &recorder{}
-	if c.Record != "" {
-		if record.file, err = os.OpenFile(c.Record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
-			return &exitError{exitUsage, err}
-		}
-		defer record.file.Close()
+	record := &recorder{path: c.Record}
+	if err := record.open(); err != nil && !logfile.NoRoom(err) {
+		return &exitError{exitUsage, err}
 	}
+	defer record.close()
 	for name, program := range c.Exec {
 		if _, err := exec.LookPath(program); err != nil {
 			return usage("--exec %s: %w", name, err)
@@ -195,7 +193,7 @@ func (c *agentCmd) handle(a *agent.Agent, record *recorder, records *programs.Re
 		}
 		a.HandleRaw(t, func(ctx context.Context, job *agent.Job) (any, error) {
 			if err := record.add(job.Command()); err != nil {
-				return nil, err
+				return nil, agent.RetryLater(recordRetry, "the command was not started: --record: "+err.Error())
 			}
 			return do(ctx, job)
 		}, policy)
@@ -226,22 +224,6 @@ func builtin(log *slog.Logger, level *slog.LevelVar) func(context.Context, *agen
 // check validates the parameters of the known types.
 func check(cmd command.Command) error {
 	_, err := command.NewRaw(cmd.Type, cmd.Parameters, command.Options{})
-	return err
-}
-
-// recorder keeps an account of what runs that does not depend on anything the agent says.
-type recorder struct {
-	mu   sync.Mutex
-	file *os.File // nil: none
-}
-
-func (r *recorder) add(cmd command.Command) error {
-	if r.file == nil {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, err := fmt.Fprintf(r.file, "%s %s\n", cmd.ID, cmd.Type)
 	return err
 }
 

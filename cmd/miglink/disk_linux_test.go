@@ -198,3 +198,35 @@ func fillInodes(t *testing.T, dir string) {
 	}
 	t.Fatal("there is always room for another file")
 }
+
+// A command that cannot be recorded, for want of disk, has not run: it is deferred, and runs once there is room.
+func TestRecordOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, there := range []bool{true, false} { // with the file, or no room for one
+		t.Run(fmt.Sprint("there=", there), func(t *testing.T) {
+			t.Parallel()
+			disk := newDisk(t, "tmpfs")
+			record := filepath.Join(disk, "record")
+			if there {
+				require.NoError(t, os.WriteFile(record, nil, 0o600))
+			}
+			filler := fillDisk(t, disk)
+			fillInodes(t, disk)
+			_, url := startController(t)
+			start(t, "agent", "--vm", "vm-1", "--controller", url, "--transport", "ws", "--record", record).log.await(t, "linked")
+			client, err := admin.NewClient(url+"/admin/v1", transport.Config{})
+			require.NoError(t, err)
+			sendUntilAcknowledged(t, client, admin.Send{ID: "drain-1", VM: "vm-1", Type: "drain", Parameters: []byte(`{"reason":"x"}`)})
+			require.Eventually(t, func() bool {
+				s, err := client.Get(t.Context(), "drain-1")
+				return err == nil && s.Stage == ack.Deferred && strings.Contains(s.Reason, "--record")
+			}, patience, 10*time.Millisecond)
+			require.NoError(t, os.Remove(filler))
+			require.NoError(t, os.Remove(filepath.Join(disk, "empty-0")))
+			require.Equal(t, ack.Succeeded, settled(t, client, "drain-1").Stage)
+			ran, err := os.ReadFile(record)
+			require.NoError(t, err)
+			require.Equal(t, "drain-1 drain\n", string(ran))
+		})
+	}
+}
