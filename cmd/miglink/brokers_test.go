@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -55,6 +56,18 @@ func TestDemoOverPubSub(t *testing.T) {
 	out := ok(t, "demo", "--rounds", "4", "--transports", "ws", "--gcppubsub", "gcppubsub://p")
 	require.Contains(t, out, "Nothing was lost, and nothing ran twice.")
 	require.Regexp(t, `gcppubsub +20 +20 +1 +1 +0 +0 +`, out)
+}
+
+// Credentials of Google's that cannot be found at the start are looked for again, and agents over HTTP do not wait for that.
+func TestNoGoogleCredentials(t *testing.T) {
+	t.Setenv("PUBSUB_EMULATOR_HOST", "")
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "missing"))
+	ctl, url := startController(t, "--gcppubsub", "gcppubsub://p")
+	ctl.log.await(t, "cannot connect to the broker")
+	require.Equal(t, "200 degraded", get(t, url+"/readyz"))
+	require.Equal(t, "503 away", get(t, url+"/readyz/gcppubsub"))
+	start(t, "agent", "--vm", "vm-1", "--controller", url, "--transport", "ws").log.await(t, "linked")
+	require.Zero(t, ctl.interrupt(), ctl.log)
 }
 
 // A controller that waits takes over the ledger and, through the broker, the agents of one that is killed.

@@ -57,7 +57,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"transport/nats":         {"internal/broker internal/peerlog internal/safely internal/secure transport transport/framed", "google/uuid nats-io/nats.go"},
 	"transport/redis":        {"internal/broker internal/peerlog internal/safely internal/secure transport transport/framed", "google/uuid redis/go-redis"},
 	"transport/rabbitmq":     {"internal/broker internal/peerlog internal/safely internal/secure transport transport/framed transport/tlsfile", "google/uuid rabbitmq/amqp091-go"},
-	"transport/gcppubsub":    {"internal/broker internal/peerlog internal/safely internal/secure transport transport/framed", "google/uuid cloud.google.com/go/pubsub googleapis/gax-go google.golang.org x/sync"},
+	"transport/gcppubsub":    {"internal/broker internal/peerlog internal/safely internal/secure transport transport/framed", "google/uuid cloud.google.com/go/compute/metadata cloud.google.com/go/pubsub googleapis/gax-go google.golang.org x/sync"},
 	"transport/uplink":       {"ack event internal/document internal/door internal/httplink internal/inbox internal/outlet internal/peerlog internal/secure internal/wire internal/wirejson transport", ""},
 	"transport/sse":          {"ack command event internal/door internal/httplink internal/inbox internal/outlet internal/peerlog internal/safely internal/secure internal/wire internal/wirejson transport transport/uplink", "tmaxmax/go-sse"},
 	"transport/longpoll":     {"ack internal/door internal/httplink internal/inbox internal/peerlog internal/safely internal/secure internal/wire internal/wirejson transport transport/uplink", ""},

@@ -95,6 +95,9 @@ func (s *settings) connect(ctx context.Context) (*client, error) {
 	// By default gRPC waits up to two minutes before it connects again, and each call fails meanwhile.
 	again := backoff.DefaultConfig
 	again.MaxDelay = longestPause
+	if err := s.findCredentials(ctx); err != nil {
+		return nil, fmt.Errorf("gcppubsub: %w", err)
+	}
 	topics, err := pubsub.NewTopicAdminClient(ctx, append([]option.ClientOption{
 		option.WithGRPCConnectionPool(1),
 		option.WithGRPCDialOption(grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: connectTimeout})),

@@ -61,9 +61,9 @@
 //
 // # When Pub/Sub is away
 //
-// A project that cannot be reached, or refuses credentials, is tried again for as long as it takes: by a controller after
-// pauses of at most 8 s, by an agent after those of its own backoff, of at most 30 s. Listener.Ready says whether it is
-// there, and why not.
+// A project that cannot be reached, or refuses credentials, is tried again for as long as it takes, and so it is where no
+// credentials are found: by a controller after pauses of at most 8 s, by an agent after those of its own backoff, of at most
+// 30 s. Listener.Ready says whether it is there, and why not.
 //
 // # What a VM costs
 //

@@ -38,8 +38,8 @@ type ListenOptions struct {
 	// Keepalive is how long a peer may be silent before it is asked whether it lives; after twice
 	// that it is dead. Default: 1 min, since each message costs.
 	Keepalive time.Duration
-	// RetryOnFailedConnect has Listen return a Listener also where it cannot connect: it goes on trying, as it does
-	// after a loss. Default: Listen returns why it cannot. Without credentials to try it with Listen fails in any case.
+	// RetryOnFailedConnect has Listen return a Listener also where it cannot connect, or finds no credentials: it goes on
+	// trying, as it does after a loss. Default: Listen returns why it cannot.
 	RetryOnFailedConnect bool
 	// Log gets what clients are not told. Default: none.
 	Log *slog.Logger
@@ -48,9 +48,11 @@ type ListenOptions struct {
 // Listener takes the dials of agents from a project. Make one with Listen, end it with Close.
 type Listener struct {
 	settings
-	*client
-	id    string
-	links *broker.Server
+	*client // nil until credentials are found
+	id      string
+	links   *broker.Server
+
+	sweeping sync.Once
 
 	mu       sync.Mutex
 	sessions map[string]*incoming // that are being answered, or are links, or whose topics are being deleted
@@ -78,26 +80,30 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 	if o.Keepalive == 0 {
 		o.Keepalive = defaultKeepalive
 	}
-	c, err := s.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
 	l := &Listener{
-		settings: s, client: c, id: uuid.NewString(),
+		settings: s, id: uuid.NewString(),
 		links:    broker.NewServer(t, broker.ServerOptions{Name: "gcppubsub", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
 		sessions: map[string]*incoming{},
 	}
 	l.fewer = sync.NewCond(&l.mu)
 	if err := broker.Keep(ctx, l.links, o.RetryOnFailedConnect, l.prepare, l.receive); err != nil {
-		c.Close()
+		if l.client != nil {
+			l.client.Close()
+		}
 		return nil, err
 	}
-	l.links.Go(l.sweep)
 	return l, nil
 }
 
-// prepare makes what all links need, and tries what it may do.
+// prepare makes the client, once, and what all links need, and tries what it may do.
 func (l *Listener) prepare(ctx context.Context) (struct{}, error) {
+	if l.client == nil {
+		c, err := l.connect(ctx)
+		if err != nil {
+			return struct{}{}, err
+		}
+		l.client = c
+	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	err := l.makeTopic(ctx, l.hello())
@@ -115,6 +121,7 @@ func (l *Listener) prepare(ctx context.Context) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, fmt.Errorf("gcppubsub: %w", bare(err))
 	}
+	l.sweeping.Do(func() { l.links.Go(l.sweep) })
 	return struct{}{}, nil
 }
 
@@ -261,6 +268,9 @@ func (l *Listener) Ready() error { return l.links.Ready() }
 func (l *Listener) Close() error {
 	l.links.Close()
 	l.awaitNoSessions()
+	if l.client == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	err := l.subs.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: l.upOf(l.id).subscription()}, once())
