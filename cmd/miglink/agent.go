@@ -23,7 +23,7 @@ type agentCmd struct {
 	VM         string `required:"" help:"Name of the VM." placeholder:"ID"`
 	Transport  string `default:"auto" help:"ws, sse, longpoll, grpc, nats, redis, rabbitmq or gcppubsub; a list, the best first; auto; or DOWN+UP." placeholder:"SPEC"`
 	Broker     string `help:"URL of the broker, for nats, redis, rabbitmq and gcppubsub: nats://HOST, redis://HOST or amqp://HOST, with TLS tls://HOST, rediss://HOST or amqps://HOST, or gcppubsub://PROJECT. A password in it can be seen by everybody on the machine: see --broker-file." placeholder:"URL"`
-	BrokerFile string `help:"File that holds that URL, for one with a password. It is read at the start." placeholder:"FILE"`
+	BrokerFile string `help:"File that holds that URL, for one with a password. It is read again for each connection, so that the password can change." placeholder:"FILE"`
 	tlsFlags
 	prefix
 	credentials
@@ -90,9 +90,16 @@ func (c *agentCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: c.Broker, Prefix: c.Prefix, TLS: secure, Token: token, Insecure: c.Insecure, Log: log})
+	open := func(broker string) (transport.Transport, error) {
+		return registry.Open(c.Transport, transport.Config{URL: c.Controller, Broker: broker, Prefix: c.Prefix, TLS: secure, Token: token, Insecure: c.Insecure, Log: log})
+	}
+	t, err := open(c.Broker)
 	if err != nil {
 		return &exitError{exitUsage, err}
+	}
+	if c.BrokerFile != "" {
+		urls := &rotated{file: c.BrokerFile, url: c.Broker, log: log.With("component", "agent"), read: func() (string, error) { return brokerIn(c.BrokerFile) }}
+		t = &rotatedTransport{urls: urls, open: open, url: c.Broker, opened: t}
 	}
 	options := agent.Options{VM: c.VM, Journal: c.Journal, Log: log}
 	if len(c.Exec) > 0 {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/gcppubsub"
@@ -81,18 +83,41 @@ func (c *controllerCmd) listeners(ctl *controller.Controller, vms transport.Auth
 	if err != nil {
 		return nil, err
 	}
+	in, err := c.rotated(log)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]func(ctx context.Context, url string) (listener, error){
 		"nats": func(ctx context.Context, url string) (listener, error) {
-			return nats.Listen(ctx, url, ctl, nats.ListenOptions{Prefix: c.Prefix, TLS: config, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
+			return nats.Listen(ctx, url, ctl, nats.ListenOptions{Prefix: c.Prefix, TLS: config, NATS: []natsgo.Option{in["nats"].nats}, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
 		},
 		"redis": func(ctx context.Context, url string) (listener, error) {
-			return redis.Listen(ctx, url, ctl, redis.ListenOptions{Prefix: c.Prefix, TLS: config, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
+			return redis.Listen(ctx, url, ctl, redis.ListenOptions{Prefix: c.Prefix, TLS: config, Redis: in["redis"].redis, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
 		},
 		"rabbitmq": func(ctx context.Context, url string) (listener, error) {
-			return rabbitmq.Listen(ctx, url, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, TLS: config, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
+			return rabbitmq.Listen(ctx, url, ctl, rabbitmq.ListenOptions{Prefix: c.Prefix, TLS: config, AMQP: in["rabbitmq"].amqp, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
 		},
 		"gcppubsub": func(ctx context.Context, url string) (listener, error) {
 			return gcppubsub.Listen(ctx, url, ctl, gcppubsub.ListenOptions{Prefix: c.Prefix, Authenticator: vms, Keepalive: c.Keepalive, RetryOnFailedConnect: true, Log: log})
 		},
 	}, nil
+}
+
+// rotated are the URLs in --broker-file, by transport.
+func (c *controllerCmd) rotated(log *slog.Logger) (map[string]*rotated, error) {
+	if c.BrokerFile == "" {
+		return nil, nil
+	}
+	now, err := brokersByTransport(c.BrokerFile)
+	if err != nil {
+		return nil, err
+	}
+	in := map[string]*rotated{}
+	for name, url := range now {
+		in[name] = &rotated{file: c.BrokerFile, url: url, log: log.With("component", name), read: func() (string, error) {
+			of, err := brokersByTransport(c.BrokerFile)
+			return of[name], err
+		}}
+	}
+	return in, nil
 }

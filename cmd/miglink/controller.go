@@ -44,7 +44,7 @@ type controllerCmd struct {
 	Redis      string `help:"Also take agents from a Redis server." placeholder:"redis://HOST:6379"`
 	AMQP       string `help:"Also take agents from a RabbitMQ broker." placeholder:"amqp://HOST:5672"`
 	GCPPubSub  string `name:"gcppubsub" help:"Also take agents from Google Cloud Pub/Sub." placeholder:"gcppubsub://PROJECT"`
-	BrokerFile string `help:"File that holds such URLs, one a line, for those with passwords: what is given as a flag can be seen by everybody on the machine. It is read at the start." placeholder:"FILE"`
+	BrokerFile string `help:"File that holds such URLs, one a line, for those with passwords: what is given as a flag can be seen by everybody on the machine. User and password are read again for each connection; anything else of it at the start." placeholder:"FILE"`
 	brokerTLSFlags
 	prefix
 

@@ -23,7 +23,8 @@ type Options struct {
 	// TLS has nothing but TLS spoken, also for nats://. Default: Go's, for tls:// and where the broker wants it. Where no
 	// MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
-	// NATS are the library's own options, for credentials. What they say of TLS counts.
+	// NATS are the library's own options, for credentials. What they say of TLS counts. They are applied for each connection,
+	// so that a password may change.
 	NATS []nats.Option
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource

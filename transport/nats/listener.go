@@ -27,7 +27,8 @@ type ListenOptions struct {
 	// TLS has nothing but TLS spoken, also for nats://. Default: Go's, for tls:// and where the broker wants it. Where no
 	// MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
-	// NATS are the library's own options, for credentials. What they say of TLS counts.
+	// NATS are the library's own options, for credentials. What they say of TLS counts. They are applied for each connection,
+	// so that a password may change.
 	NATS []nats.Option
 	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
 	Authenticator transport.Authenticator

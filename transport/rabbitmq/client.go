@@ -23,7 +23,8 @@ type Options struct {
 	// TLS is for amqps, and an error for amqp. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
 	// TLS 1.3 is the least.
 	TLS *tls.Config
-	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
+	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts. It is called for each
+	// connection, so that a password may change.
 	AMQP func(*amqp.Config)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource

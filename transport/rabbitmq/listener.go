@@ -38,7 +38,8 @@ type ListenOptions struct {
 	// TLS is for amqps, and an error for amqp. Default: Go's, with the files that the URL's query names. Where no MinVersion is set,
 	// TLS 1.3 is the least.
 	TLS *tls.Config
-	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts.
+	// AMQP changes the library's own configuration, for credentials. What it says of TLS counts. It is called for each
+	// connection, so that a password may change.
 	AMQP func(*amqp.Config)
 	// Authenticator lets the hello of a VM pass, or says why not. The Credentials' User is the hello's
 	// user-id, which the broker has checked, where there is one. Default: whoever may publish it passes.

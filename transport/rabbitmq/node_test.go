@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,50 +21,12 @@ import (
 	"github.com/miglink/miglink/transport/rabbitmq"
 )
 
-// debian is where the package has the programs themselves; what is in the PATH changes the user.
-const debian = "/usr/lib/rabbitmq/bin"
-
 // node is a broker of this test's own.
-type node struct {
-	*brokertest.Process
-	t    *testing.T
-	env  []string
-	data string // a folder
-}
+type node struct{ *brokertest.Rabbit }
 
 func startNode(t *testing.T) *node {
 	t.Helper()
-	brokertest.Need(t, "rabbitmq-server")
-	addr, dist := brokertest.FreeAddr(t), brokertest.FreeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
-	_, distPort, _ := net.SplitHostPort(dist)
-	dir := t.TempDir()
-	n := &node{t: t, data: filepath.Join(dir, "mnesia"), env: append(os.Environ(),
-		"HOME="+dir, // of the cookie
-		"RABBITMQ_NODENAME=miglink-"+port+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
-		"RABBITMQ_NODE_PORT="+port, "RABBITMQ_DIST_PORT="+distPort,
-		"RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOG_BASE="+filepath.Join(dir, "log"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "none"),
-		"RABBITMQ_GENERATED_CONFIG_DIR="+filepath.Join(dir, "generated"), "RABBITMQ_PID_FILE="+filepath.Join(dir, "pid"),
-		"RABBITMQ_FEATURE_FLAGS_FILE="+filepath.Join(dir, "feature_flags"),
-	)}
-	n.Process = brokertest.Start(t, addr, func() *exec.Cmd { return n.command("rabbitmq-server") })
-	return n
-}
-
-func (n *node) command(program string, args ...string) *exec.Cmd {
-	if _, err := os.Stat(filepath.Join(debian, program)); err == nil {
-		program = filepath.Join(debian, program)
-	}
-	cmd := exec.CommandContext(n.t.Context(), program, args...)
-	cmd.Env = n.env
-	return cmd
-}
-
-func (n *node) ctl(args ...string) {
-	n.t.Helper()
-	out, err := n.command("rabbitmqctl", args...).CombinedOutput()
-	require.NoError(n.t, err, "%s: %s", args, out)
+	return &node{brokertest.StartRabbit(t)}
 }
 
 func (n *node) url(user string) string { return "amqp://" + user + "@" + n.Addr }
@@ -100,7 +60,7 @@ func TestNode(t *testing.T) {
 		brokertest.Survive(t, c, open(t, guest), times, fault)
 	}
 	t.Run("close_all_connections", func(t *testing.T) { // of the operator
-		survives(t, 5, func() { n.ctl("close_all_connections", "an operator says so") })
+		survives(t, 5, func() { n.Ctl("close_all_connections", "an operator says so") })
 	})
 	t.Run("channel closed", func(t *testing.T) { // scenario 81: by what is gone from under it
 		admin, err := amqp.Dial(guest)
@@ -122,7 +82,7 @@ func TestNode(t *testing.T) {
 		survives(t, 1, func() {
 			_, err := ch.QueueDelete("miglink.hello", false, false, false)
 			require.NoError(t, err)
-			n.ctl("close_all_connections", "so that all dial")
+			n.Ctl("close_all_connections", "so that all dial")
 		})
 	})
 	t.Run("restart", func(t *testing.T) { // scenario 79
@@ -171,8 +131,8 @@ func testErrors(t *testing.T, n *node) {
 func testPermissions(t *testing.T, n *node) {
 	guest := n.url("guest:guest")
 	listen(t, guest, brokertest.Controller(t), rabbitmq.ListenOptions{Prefix: "elsewhere"})
-	n.ctl("add_user", "vm-1", "PASSWORD")
-	n.ctl("add_user", "controller", "PASSWORD")
+	n.Ctl("add_user", "vm-1", "PASSWORD")
+	n.Ctl("add_user", "controller", "PASSWORD")
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	var rules [][]string
@@ -182,7 +142,7 @@ func testPermissions(t *testing.T, n *node) {
 		}
 	}
 	require.Len(t, rules, 3)
-	n.ctl(rules[2]...)
+	n.Ctl(rules[2]...)
 	c := brokertest.Controller(t)
 	user := make(chan string, 10)
 	listener := listen(t, n.url("controller:PASSWORD"), c, rabbitmq.ListenOptions{Authenticator: transport.AuthenticatorFunc(func(_ context.Context, vm string, c transport.Credentials) (transport.Grant, error) {
@@ -192,8 +152,8 @@ func testPermissions(t *testing.T, n *node) {
 		}
 		return transport.Grant{}, nil
 	})})
-	n.ctl(rules[0]...)
-	n.ctl(rules[1]...)
+	n.Ctl(rules[0]...)
+	n.Ctl(rules[1]...)
 	l, err := brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))
 	require.NoError(t, err)
 	require.Equal(t, "vm-1", <-user)
@@ -210,13 +170,13 @@ func testPermissions(t *testing.T, n *node) {
 	t.Run("privileges", func(t *testing.T) { testPrivileges(t, n) })
 	t.Run("dead-lettered", func(t *testing.T) { testDeadLettered(t, n) })
 
-	n.ctl("set_topic_permissions", "vm-1", "miglink", "^up", ".*")
+	n.Ctl("set_topic_permissions", "vm-1", "miglink", "^up", ".*")
 	_, err = brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))
 	require.ErrorContains(t, err, "ACCESS_REFUSED", "may not say hello")
-	n.ctl("set_permissions", "vm-1", "^$", ".*", ".*")
+	n.Ctl("set_permissions", "vm-1", "^$", ".*", ".*")
 	_, err = brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))
 	require.ErrorContains(t, err, "ACCESS_REFUSED", "may have no queue")
-	n.ctl("set_permissions", "controller", "^$", ".*", ".*")
+	n.Ctl("set_permissions", "controller", "^$", ".*", ".*")
 	_, err = rabbitmq.Listen(t.Context(), n.url("controller:PASSWORD"), c, rabbitmq.ListenOptions{Prefix: "new"})
 	require.ErrorContains(t, err, "ACCESS_REFUSED")
 }

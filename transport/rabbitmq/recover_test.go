@@ -15,8 +15,8 @@ import (
 
 // Credentials that are refused for a while, or changed, cost that while; and so does a broker that has lost its data.
 func testRecover(t *testing.T, n *node) {
-	n.ctl("add_user", "u", "first")
-	n.ctl("set_permissions", "u", ".*", ".*", ".*")
+	n.Ctl("add_user", "u", "first")
+	n.Ctl("set_permissions", "u", ".*", ".*", ".*")
 	var password atomic.Value
 	password.Store("first")
 	var tries atomic.Int64
@@ -33,12 +33,12 @@ func testRecover(t *testing.T, n *node) {
 	require.NoError(t, err)
 	changed := func(password string) func() {
 		return func() {
-			n.ctl("change_password", "u", password)
-			n.ctl("close_all_connections", "the password has changed")
+			n.Ctl("change_password", "u", password)
+			n.Ctl("close_all_connections", "the password has changed")
 		}
 	}
 	t.Run("refused and restored", func(t *testing.T) {
-		brokertest.Recover(t, c, l, tr, &tries, changed("other"), func() { n.ctl("change_password", "u", "first") })
+		brokertest.Recover(t, c, l, tr, &tries, changed("other"), func() { n.Ctl("change_password", "u", "first") })
 	})
 	t.Run("rotated", func(t *testing.T) {
 		brokertest.Recover(t, c, l, tr, &tries, changed("second"), func() { password.Store("second") })
@@ -46,12 +46,12 @@ func testRecover(t *testing.T, n *node) {
 	t.Run("killed, and started without data", func(t *testing.T) {
 		brokertest.Recover(t, c, l, tr, &tries, func() {
 			n.Kill()
-			require.NoError(t, os.RemoveAll(n.data))
+			require.NoError(t, os.RemoveAll(n.Data))
 			n.Start()
 		}, func() {
-			n.ctl("await_startup")
-			n.ctl("add_user", "u", "second")
-			n.ctl("set_permissions", "u", ".*", ".*", ".*")
+			n.Ctl("await_startup")
+			n.Ctl("add_user", "u", "second")
+			n.Ctl("set_permissions", "u", ".*", ".*", ".*")
 		})
 	})
 }

@@ -60,7 +60,7 @@ func testRefused(t *testing.T, n *node) {
 	brokertest.Succeed(t, brokertest.SendTo(t, c, "good", command.Drain{}))
 	require.Zero(t, out.Count("up.vm-"), "the controller names none of them to the broker")
 	require.Equal(t, 1, out.Count("up.good."))
-	bindings, err := n.command("rabbitmqctl", "list_bindings", "routing_key").Output()
+	bindings, err := n.Command("rabbitmqctl", "list_bindings", "routing_key").Output()
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(bindings), "up.*"), "one binding for all links")
 	a.Stop(1)

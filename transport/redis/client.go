@@ -21,7 +21,8 @@ type Options struct {
 	Prefix string
 	// TLS is for rediss, and an error for redis. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
-	// Redis changes the library's own options, for credentials. What it says of TLS counts.
+	// Redis changes the library's own options, for credentials. What it says of TLS counts. It is called once: for a password
+	// that changes set CredentialsProviderContext.
 	Redis func(*redis.Options)
 	// Token is asked for a bearer token before each dial, which goes with the hello. Default: none.
 	Token transport.TokenSource

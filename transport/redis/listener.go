@@ -31,7 +31,8 @@ type ListenOptions struct {
 	Prefix string
 	// TLS is for rediss, and an error for redis. Default: Go's. Where no MinVersion is set, TLS 1.3 is the least.
 	TLS *tls.Config
-	// Redis changes the library's own options, for credentials. What it says of TLS counts.
+	// Redis changes the library's own options, for credentials. What it says of TLS counts. It is called once: for a password
+	// that changes set CredentialsProviderContext.
 	Redis func(*redis.Options)
 	// Authenticator lets the hello of a VM pass, or says why not. Default: whoever may publish it passes.
 	Authenticator transport.Authenticator
