@@ -41,7 +41,7 @@ func (r *recorder) add(cmd command.Command) error {
 		return err
 	}
 	if info, failed := r.file.Stat(); failed == nil && info.Mode().IsRegular() { // each agent has its own, so that the end is of this line
-		_ = os.Truncate(r.path, info.Size() - int64(n))
+		_ = os.Truncate(r.path, info.Size()-int64(n))
 	}
 	return err
 }
