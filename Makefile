@@ -1,5 +1,6 @@
 # `make help` shows what there is; .ci/run runs the same commands.
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM = go run gotest.tools/gotestsum@v1.13.0 --format pkgname
 FUZZTIME ?= 30s
 OUT ?= .
 
@@ -9,11 +10,11 @@ help: ## Show this list
 
 .PHONY: test
 test: ## All tests; at the end, which were skipped, and why
-	go run gotest.tools/gotestsum@v1.13.0 --format pkgname --hide-summary output -- ./...
+	$(GOTESTSUM) -- ./...
 
 .PHONY: test-race
-test-race: ## All tests with the race detector
-	go test -race -p 3 -timeout 15m ./...
+test-race: ## All tests with the race detector; at the end, which were skipped, and why
+	$(GOTESTSUM) -- -race -p 3 -timeout 15m ./...
 
 .PHONY: soak
 soak: ## What tests count (rounds, VMs, bytes, plans) in full, which the others do a tenth of

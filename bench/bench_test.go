@@ -18,6 +18,7 @@ import (
 	"github.com/miglink/miglink/bench"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/grpc"
@@ -152,9 +153,7 @@ func TestDelay(t *testing.T) {
 
 // On one CPU is on the same one for both processes, and only for as long as the run.
 func TestOneCPU(t *testing.T) { // not parallel: it is all of this process
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux can")
-	}
+	needs.Linux(t, "only Linux can")
 	allowed := func(pid string) string {
 		status, err := os.ReadFile("/proc/" + pid + "/status")
 		require.NoError(t, err)

@@ -11,6 +11,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/needs"
 )
 
 // outside is the URL of a broker of this machine, or skips the test.
@@ -20,10 +22,7 @@ func outside(t *testing.T, variable, addr, url string) string {
 		return given
 	}
 	c, err := net.Dial("tcp", addr)
-	if err != nil && os.Getenv("MIGLINK_REQUIRE") == "" {
-		t.Skipf("%s is not given, and nothing listens on %s", variable, addr)
-	}
-	require.NoError(t, err)
+	needs.Machine(t, err, variable+" is not given, and nothing listens on "+addr)
 	require.NoError(t, c.Close())
 	return url
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller/admin"
 	"github.com/miglink/miglink/internal/httplink"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/web"
 )
@@ -215,13 +216,7 @@ type attack struct {
 // TestPagesInABrowser has a real browser show a page that does its worst: of another site, of another port of the same
 // host, and of a name that leads to the controller itself.
 func TestPagesInABrowser(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("MIGLINK_REQUIRE") != "" {
-			t.Fatal("chromium is not installed: apt-get install chromium")
-		}
-		t.Skip("chromium is not installed: apt-get install chromium")
-	}
+	browser := needs.Program(t, "chromium")
 	page := template.Must(template.New("attack").Parse(attackPage))
 	for _, of := range []string{"another site", "another port", "a name that leads here"} {
 		t.Run(of, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -32,14 +33,12 @@ func newDisk(t *testing.T, kind string) string {
 		image := filepath.Join(t.TempDir(), "image")
 		require.NoError(t, os.WriteFile(image, nil, 0o600))
 		require.NoError(t, os.Truncate(image, diskSize))
-		if out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-m", "0", image).CombinedOutput(); err != nil {
-			t.Skipf("no ext4 can be made here: %v %s", err, out)
-		}
+		out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-m", "0", image).CombinedOutput()
+		needs.Machine(t, err, "no ext4 can be made here, which takes mkfs.ext4 (e2fsprogs): "+string(out))
 		command = exec.CommandContext(t.Context(), "mount", "-o", "loop", image, at)
 	}
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Skipf("nothing can be mounted here: %s", out)
-	}
+	out, err := command.CombinedOutput()
+	needs.Machine(t, err, "nothing can be mounted here, which takes root, and loop devices for ext4: "+string(out))
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(at, syscall.MNT_DETACH)) })
 	return at
 }

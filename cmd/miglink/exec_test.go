@@ -19,6 +19,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller/admin"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -28,9 +29,7 @@ type lane struct{ lock, beside string }
 
 func newLane(t *testing.T) lane {
 	t.Helper()
-	if _, err := exec.LookPath("flock"); err != nil {
-		t.Skip("there is no flock here")
-	}
+	needs.Program(t, "flock")
 	dir := t.TempDir()
 	return lane{filepath.Join(dir, "lock"), filepath.Join(dir, "beside")}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/needs"
 )
 
 // zombies are the processes that have ended and that nobody has waited for, of a PID namespace: that of a process.
@@ -40,9 +42,8 @@ func zombies(t *testing.T, pid int) (list []string, all int) {
 // As a container's first process an agent waits for what its programs leave, and for nothing that it waits for anyway.
 func TestFirstProcessOfAContainer(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput(); err != nil {
-		t.Skipf("no PID namespace can be made here: %s", out)
-	}
+	out, err := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--mount-proc", "true").CombinedOutput()
+	needs.Machine(t, err, "no PID namespace can be made here, which takes unshare (util-linux) and root: "+string(out))
 	_, url := startController(t)
 	agent := program(t)
 	agent.Path, _ = exec.LookPath("unshare")

@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/needs"
 )
 
 // What somebody makes who does what the README says, keys and tokens among it, is not committed by "git add".
 func TestFilesOfTheReadmeAreIgnored(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat("../../.git"); err != nil {
-		t.Skip("this is no clone")
-	}
+	_, err := os.Stat("../../.git")
+	needs.Machine(t, err, "this is no clone")
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	names := regexp.MustCompile(`(?:--data|--keys|--audit|--out|--html|--journal|-o|>) (?:\./)?([a-z][\w.-]*)`).FindAllStringSubmatch(string(readme), -1)

@@ -3,7 +3,6 @@ package brokertest
 import (
 	"bytes"
 	"net"
-	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -14,17 +13,6 @@ import (
 
 // startTime is how long a server may take until it listens.
 const startTime = time.Minute
-
-// Need skips a test on a machine that lacks a program, and fails it where nothing may be missing.
-func Need(t testing.TB, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("MIGLINK_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("%s is not installed", program)
-	}
-}
 
 // FreeAddr is an address of the loopback that nobody listens on.
 func FreeAddr(t testing.TB) string {

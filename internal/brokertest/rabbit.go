@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/miglink/miglink/internal/needs"
 )
 
 // debian is where the package has the programs themselves; what is in the PATH changes the user.
@@ -24,7 +26,7 @@ type Rabbit struct {
 // StartRabbit starts one, for as long as the test.
 func StartRabbit(t *testing.T) *Rabbit {
 	t.Helper()
-	Need(t, "rabbitmq-server")
+	needs.Program(t, "rabbitmq-server")
 	addr, dist := FreeAddr(t), FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	_, distPort, _ := net.SplitHostPort(dist)

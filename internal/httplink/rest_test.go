@@ -22,6 +22,7 @@ import (
 	"github.com/miglink/miglink/internal/certtest"
 	"github.com/miglink/miglink/internal/httplink"
 	"github.com/miglink/miglink/internal/memnet"
+	"github.com/miglink/miglink/internal/needs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,9 +123,7 @@ func resting(t *testing.T, secure bool, prepare func(*http.Server)) (*http.Serve
 
 // A connection that rests has no goroutine, and is what it was when it is used again.
 func TestRest(t *testing.T) { //nolint:paralleltest // it looks at all goroutines
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere connections do not rest")
-	}
+	needs.Linux(t, "elsewhere connections do not rest")
 	for _, secure := range []bool{false, true} {
 		_, p := resting(t, secure, nil)
 		for i := range 3 {

@@ -2,9 +2,13 @@
 
 package logfile_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/miglink/miglink/internal/needs"
+)
 
 func limitFile(t *testing.T, _ int64) {
 	t.Helper()
-	t.Skip("how to fill a disk is known on Linux")
+	needs.Linux(t, "how to fill a disk is known on Linux")
 }

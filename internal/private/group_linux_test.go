@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/internal/private"
 )
 
@@ -120,9 +121,7 @@ func TestNoAccountFiles(t *testing.T) {
 
 // What root owns is refused, whatever its group.
 func TestGroupOfRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
-	}
+	needs.Root(t)
 	p := newPlace(t)
 	a := newAccounts(t)
 	a.uid, a.gid = 0, 0
@@ -146,8 +145,6 @@ func TestAccessControlList(t *testing.T) {
 		acl = binary.LittleEndian.AppendUint16(acl, e.perm)
 		acl = binary.LittleEndian.AppendUint32(acl, e.id)
 	}
-	if err := syscall.Setxattr(p.dir, "system.posix_acl_access", acl, 0); err != nil {
-		t.Skipf("no access control lists here: %v", err)
-	}
+	needs.Machine(t, syscall.Setxattr(p.dir, "system.posix_acl_access", acl, 0), "no access control lists on the disk of "+p.dir)
 	refused(t, private.Dir(p.dir), p.dir, "0775", "chmod go-w "+p.dir)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/internal/private"
 )
 
@@ -112,9 +113,7 @@ func TestAbove(t *testing.T) {
 // Whose directory or file it is counts, too: its owner may write whatever the mode says.
 func TestOwner(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
-	}
+	needs.Root(t)
 	const other = 12345
 	chown := func(path string) { require.NoError(t, os.Lchown(path, other, other)) }
 	p := newPlace(t)

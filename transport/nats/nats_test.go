@@ -28,6 +28,7 @@ import (
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/brokertest"
 	"github.com/miglink/miglink/internal/certtest"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/ledger"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
@@ -327,7 +328,7 @@ func TestBrokerRestart(t *testing.T) {
 // The same with a server that is a process of its own, and is killed.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	brokertest.Need(t, "nats-server")
+	needs.Program(t, "nats-server")
 	addr := brokertest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/miglink/miglink/conformance"
 	"github.com/miglink/miglink/conformance/subjects"
 	"github.com/miglink/miglink/internal/brokertest"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/rabbitmq"
 )
@@ -31,10 +32,7 @@ func server(t *testing.T) string {
 		url = "amqp://guest:guest@127.0.0.1:5672"
 	}
 	c, err := amqp.Dial(url)
-	if err != nil && os.Getenv("MIGLINK_REQUIRE") == "" {
-		t.Skipf("no RabbitMQ broker: %v", err)
-	}
-	require.NoError(t, err)
+	needs.Machine(t, err, "no RabbitMQ broker where MIGLINK_TEST_AMQP says, or on 127.0.0.1:5672")
 	require.NoError(t, c.Close())
 	return url
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/miglink/miglink/conformance/subjects"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/brokertest"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/redis"
 )
@@ -24,7 +25,7 @@ import (
 // start starts a Redis server.
 func start(t *testing.T) (*brokertest.Process, *redisgo.Client) {
 	t.Helper()
-	brokertest.Need(t, "redis-server")
+	needs.Program(t, "redis-server")
 	addr := brokertest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -44,10 +45,7 @@ func TestConformance(t *testing.T) {
 		url = "redis://127.0.0.1:6379"
 	}
 	l, err := redis.Listen(t.Context(), url, brokertest.Controller(t), redis.ListenOptions{})
-	if err != nil && os.Getenv("MIGLINK_REQUIRE") == "" {
-		t.Skipf("no Redis server: %v", err)
-	}
-	require.NoError(t, err)
+	needs.Machine(t, err, "no Redis server at "+url)
 	require.NoError(t, l.Close())
 	conformance.Test(t, subjects.RedisAt(url))
 }

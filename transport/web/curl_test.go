@@ -13,6 +13,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport/web"
 )
@@ -20,12 +21,7 @@ import (
 // The agents that PROTOCOL.md shows, which are a shell and curl, do what it says.
 func TestCurlIsAnAgent(t *testing.T) {
 	for _, tool := range []string{"curl", "sh"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("MIGLINK_REQUIRE") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+		needs.Program(t, tool)
 	}
 	protocol, err := os.ReadFile("../../PROTOCOL.md")
 	require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/certtest"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/ledger/memory"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/web"
@@ -36,9 +37,7 @@ func rests(t *testing.T) {
 
 // While nothing happens a link has no goroutine at the controller; whatever happens then happens as it always does.
 func TestRests(t *testing.T) { //nolint:paralleltest // see rests
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere a goroutine waits for each link")
-	}
+	needs.Linux(t, "elsewhere a goroutine waits for each link")
 	ca := certtest.NewAuthority(t)
 	for name, config := range map[string]*tls.Config{
 		"plain": nil,
@@ -105,9 +104,7 @@ func detached(t *testing.T, c *controller.Controller) {
 
 // What is between may keep connections: a link rests on one, too, that has rested before.
 func TestRestsAgain(t *testing.T) { //nolint:paralleltest // see rests
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere a goroutine waits for each link")
-	}
+	needs.Linux(t, "elsewhere a goroutine waits for each link")
 	c, s := serve(t, 0)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"github.com/miglink/miglink/ack"
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/internal/logfile"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 )
 
@@ -167,7 +169,7 @@ func TestNotAJournal(t *testing.T) {
 
 func TestOneAgentPerDirectory(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("there is no flock")
+		needs.Machine(t, errors.ErrUnsupported, "there is no flock")
 	}
 	dir := t.TempDir()
 	j, _, _, err := Open(dir, large, 100)
