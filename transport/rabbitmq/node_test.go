@@ -170,6 +170,7 @@ func testPermissions(t *testing.T, n *node) {
 	require.NoError(t, listener.Close())
 	t.Run("privileges", func(t *testing.T) { testPrivileges(t, n) })
 	t.Run("dead-lettered", func(t *testing.T) { testDeadLettered(t, n) })
+	t.Run("started", func(t *testing.T) { testStartedPermissions(t, n) })
 
 	n.Ctl("set_topic_permissions", "vm-1", "miglink", "^up", ".*")
 	_, err = brokertest.Dial(t, open(t, n.url("vm-1:PASSWORD")))
