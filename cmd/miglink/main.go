@@ -58,6 +58,7 @@ func newParser(c *cli, errs io.Writer) *kong.Kong {
 		kong.Name("miglink"),
 		kong.Description(description+exitTable()),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(printHelp),
 		kong.DefaultEnvars("MIGLINK"),
 		kong.Writers(os.Stdout, errs),
 		kong.ValueFormatter(withDefault),
