@@ -73,13 +73,15 @@ func (w *world) sendAgain(c planned) {
 	}
 }
 
-// checkKeys holds that of all commands that were sent under one key handlers have begun one at most, however often they did.
+// checkKeys holds that of all commands that were sent under one key handlers have begun one at most, however often they did. Of
+// a VM that was cloned that holds for commands that ask before they start. One that does not ask may run on a machine whose
+// start has yet to be recorded, while another machine, which was refused the start, says that the command was not run; that
+// frees its key.
 func (w *world) checkKeys() {
 	ran := map[string]string{}
 	for _, c := range w.sent() {
 		key := c.options.IdempotencyKey
-		// One of two machines may say of a command that it was not run there, which frees its key.
-		if key == "" || len(w.runs[c.id]) == 0 || w.cloned(c.vm) {
+		if key == "" || len(w.runs[c.id]) == 0 || w.cloned(c.vm) && c.kind != confirmed {
 			continue
 		}
 		if other := ran[key]; other != "" {
