@@ -1,6 +1,7 @@
 package gcppubsub_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/internal/brokertest"
+	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport/gcppubsub"
 )
 
@@ -26,7 +28,7 @@ func noCredentials(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	if metadata.NewClient(nil).OnGCEWithContext(t.Context()) {
-		t.Skip("this machine has a metadata server")
+		needs.Machine(t, errors.New("it has one"), "this test is for a machine without a metadata server")
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/miglink/miglink/command"
 	"github.com/miglink/miglink/controller"
 	"github.com/miglink/miglink/internal/brokertest"
-	"github.com/miglink/miglink/internal/needs"
 	"github.com/miglink/miglink/transport"
 	"github.com/miglink/miglink/transport/rabbitmq"
 )
