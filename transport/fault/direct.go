@@ -55,7 +55,7 @@ func (l *direct) Deliver(take func([]transport.Delivery)) {
 // cutLater is cut for a goroutine that may be the one that reads, for which Close waits.
 func (l *direct) cutLater() {
 	l.cancel(errCut)
-	go l.link.cut()
+	go l.cut()
 }
 
 // ReadOn implements transport.Direct.
