@@ -293,14 +293,17 @@ func TestRotation(t *testing.T) {
 			require.Empty(t, code, cause)
 		}
 		require.Equal(t, 1, i.fetched)
+		synctest.Wait()
 		i.rotate(public("fresh", fresh))
 		_, code, cause := knock(t, a, "vm-1", token("fresh", fresh))
 		require.Empty(t, code, cause)
+		synctest.Wait() // the library answers who has asked for the keys, and then keeps them
 		_, code, _ = knock(t, a, "vm-1", token("old", old))
 		require.Equal(t, transport.CodeUnauthorized, code)
 
 		begun, fetched := time.Now(), i.fetched
 		for range 10 {
+			synctest.Wait() // or the library answers with the keys of the last request
 			_, code, _ = knock(t, a, "vm-1", token("unknown", fresh))
 			require.Equal(t, transport.CodeUnauthorized, code)
 		}
