@@ -83,7 +83,7 @@ var rooms = map[string]struct{ ours, libraries string }{
 	"internal/needs":         {"", ""},
 	"internal/linktest":      {"ack internal/inbox transport", ""},
 	"internal/certtest":      {"", "testify"},
-	"internal/brokertest":    {"ack agent command controller ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
+	"internal/brokertest":    {"ack agent command controller internal/needs ledger ledger/memory transport transport/fault transport/web transport/ws", "testify"},
 	"internal/simulation":    {"", ""},
 
 	"internal/suites/overbrokers": {"", ""},

@@ -39,12 +39,12 @@ func (c *connection) channel() (*channel, error) {
 	return ch, nil
 }
 
-// confirms has the broker say what it has taken, and calls returned with the key of what it could not hand to anyone.
-func (ch *channel) confirms(returned func(key string)) error {
+// confirms has the broker say what it has taken, and calls returned with what it could not hand to anyone.
+func (ch *channel) confirms(returned func(*amqp.Return)) error {
 	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
 	go func() {
 		for r := range returns {
-			returned(r.RoutingKey)
+			returned(&r)
 		}
 	}()
 	return ch.Confirm(false)

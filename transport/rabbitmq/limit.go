@@ -28,7 +28,7 @@ func (l *Listener) tryLimit(ctx context.Context) (taken bool, err error) {
 		if err != nil {
 			return err
 		}
-		if err := ch.confirms(func(string) {}); err != nil {
+		if err := ch.confirms(func(*amqp.Return) {}); err != nil {
 			return err
 		}
 		// Not mandatory: it would come back.

@@ -63,7 +63,6 @@ type Listener struct {
 
 	mu    sync.Mutex
 	links map[string]*incoming // by VM.SESSION
-	at    map[string]*incoming // the latest of each queue of an agent
 }
 
 // incoming is a link of a controller.
@@ -90,7 +89,6 @@ func Listen(ctx context.Context, url string, t transport.Transport, o ListenOpti
 		settings: s,
 		server:   broker.NewServer(t, broker.ServerOptions{Name: "rabbitmq", Authenticator: o.Authenticator, Keepalive: o.Keepalive, Log: o.Log}),
 		links:    map[string]*incoming{},
-		at:       map[string]*incoming{},
 	}
 	if err := broker.Keep(ctx, l.server, o.RetryOnFailedConnect, l.connect, l.receive); err != nil {
 		return nil, err
@@ -213,10 +211,11 @@ func (l *Listener) handOn(ctx context.Context, in *intake) error {
 	}
 }
 
-// returned is called for what the queue of an agent has not taken.
-func (l *Listener) returned(queue string) {
+// returned is called for what the queue of an agent has not taken: it is gone.
+func (l *Listener) returned(r *amqp.Return) {
+	token, _, _ := strings.Cut(strings.TrimPrefix(r.RoutingKey, l.exchange+".down."), ".")
 	l.mu.Lock()
-	i := l.at[queue]
+	i := l.links[token+"."+r.CorrelationId]
 	l.mu.Unlock()
 	if i != nil {
 		i.Fail(broker.ErrGone)
@@ -318,7 +317,7 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 	l.mu.Lock()
 	known := l.links[link] != nil
 	if !known {
-		l.links[link], l.at[i.to] = i, i
+		l.links[link] = i
 	}
 	l.mu.Unlock()
 	if known { // said twice: the first counts
@@ -332,9 +331,6 @@ func (l *Listener) greet(in *intake, hello *amqp.Delivery) {
 func (l *Listener) forget(in *intake, link string, i *incoming) {
 	l.mu.Lock()
 	delete(l.links, link)
-	if l.at[i.to] == i {
-		delete(l.at, i.to)
-	}
 	l.mu.Unlock()
 	if i.trusted.Load() {
 		l.server.Go(in.look) // the agent may have gone because the exchange has

@@ -83,9 +83,9 @@ func (s *session) publish(ctx context.Context, b []byte) error {
 
 // returned is called for what no controller hears. It shows that the connection is good in both directions, which a
 // goodbye does not.
-func (s *session) returned(key string) {
+func (s *session) returned(r *amqp.Return) {
 	s.gone.Store(true)
-	if key == "hello."+s.link() {
+	if r.RoutingKey == "hello."+s.link() {
 		s.pipe.Fail(errNobody)
 	} else {
 		s.pipe.Fail(broker.ErrGone)
