@@ -38,7 +38,7 @@ func TestStartedIsHeard(t *testing.T) {
 // Permissions of before that notice are enough for all else: an agent that may not hear it and a controller that may not give
 // it, which says so, work. It needs users vm-1 and controller.
 func testStartedPermissions(t *testing.T, n *node) {
-	n.Ctl("set_permissions", "vm-1", "^$", "^miglink$", "^$")
+	n.Ctl("set_permissions", "vm-1", `^miglink\.down\.vm-1\.`, "^miglink$", `^miglink\.down\.vm-1\.`)
 	n.Ctl("set_permissions", "controller", `^miglink($|\.hello$|\.up\.)`, `^(miglink|amq\.default$)`, "^miglink")
 	guest, err := amqp.Dial(n.url("guest:guest"))
 	require.NoError(t, err)
