@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -103,6 +104,21 @@ func TestDirectThroughAFallbackIsJudgedByWhatIsPosted(t *testing.T) {
 	})
 }
 
+// downOnly is a transport whose links are Direct, and take no acks.
+type downOnly struct{ transport.Transport }
+
+func (d downOnly) Dial(ctx context.Context, h transport.Hello) (transport.Link, error) {
+	l, err := d.Transport.Dial(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return takesNone{linktest.Direct(l)}, nil
+}
+
+type takesNone struct{ transport.Direct }
+
+func (takesNone) Post(_ []ack.Ack, done func(error)) { done(errors.New("acks go the other way")) }
+
 // A Split is Direct where both its ways are: commands come down one, and their ends are posted to the other.
 func TestDirectThroughASplit(t *testing.T) {
 	t.Parallel()
@@ -110,7 +126,7 @@ func TestDirectThroughASplit(t *testing.T) {
 		c := controller.New(memory.New(), controller.Options{})
 		defer c.Close()
 		up := fault.New(directly{c}, fault.Plan{})
-		l, err := transport.Split(directly{c}, up).Dial(t.Context(), hello)
+		l, err := transport.Split(downOnly{c}, up).Dial(t.Context(), hello)
 		require.NoError(t, err)
 		runDirect(t, c, l)
 		up.CutAll()
