@@ -11,7 +11,7 @@ import (
 type agentConnection struct {
 	*connection
 	queue    string         // exclusive: it goes with the connection
-	declared bool           // the broker has made the queue; of who has the connection
+	declared bool           // the broker has made the queue; read and written by whoever opens a session
 	others   broker.Started // of the link that it carries
 	hearing  sync.Once
 }

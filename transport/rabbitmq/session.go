@@ -18,7 +18,7 @@ type session struct {
 	pipe   *broker.Pipe
 
 	ch       *channel
-	greeted  bool                   // of the goroutine that sends
+	greeted  bool                   // the hello was published; only the goroutine that sends reads and writes it
 	up       atomic.Pointer[string] // the key of what follows the hello, once the controller has given it
 	gone     atomic.Bool            // the controller is, or there is none: the broker has said so
 	leaving  atomic.Bool            // the agent is: a goodbye was said
@@ -53,7 +53,7 @@ func (s *session) open() (err error) {
 func (s *session) consume(in <-chan amqp.Delivery) {
 	defer close(s.consumed)
 	for d := range in {
-		if d.CorrelationId != s.id { // a controller of a link before this one lives, and says goodbye
+		if d.CorrelationId != s.id { // of an earlier link: its controller may live, and say goodbye
 			continue
 		}
 		if strings.HasPrefix(d.ReplyTo, "up."+s.link()+".") {
